@@ -1,0 +1,22 @@
+/**
+ * Membership: who is alive. Drivers: `store-membership.ts` (heartbeats in the store, for one machine or a small fleet),
+ * later Consul. What it reports is an opinion; the planner acts on it only within the limits of `Cell.spec.membership`.
+ */
+
+/**
+ * - `alive`: its agent renews its heartbeat.
+ * - `unmanaged`: its agent is silent, but peers see its dataplane forward. It keeps what it has and is given nothing new.
+ * - `gone`: its agent is silent and no peer sees it.
+ */
+export type MemberState = "alive" | "unmanaged" | "gone";
+
+/** Node name → state. A registered node that is missing has never been heard of and counts as `gone`. */
+export type Members = ReadonlyMap<string, MemberState>;
+
+export interface Membership {
+  /** The members now; changes are announced by `onChange`. */
+  current(): Members;
+  /** Calls back after each change, until the returned function is called. */
+  onChange(listener: () => void): () => void;
+  close(): Promise<void>;
+}

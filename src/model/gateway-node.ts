@@ -1,0 +1,37 @@
+/** GatewayNode: one machine of the NAT fleet. Its agent registers it; the operator sets `drain`, `weight` and labels. */
+import { z } from "zod";
+import { addressField, integerField, interfaceField, nameField } from "./fields.ts";
+import { conditionSchema, objectSchema } from "./meta.ts";
+
+/** The label that says in which zone (rack, power feed, room) a node stands. */
+export const ZONE_LABEL = "topology.natto.dev/zone";
+
+/** Condition of a node whose dataplane is attached and programmed: only such nodes are given slots. */
+export const NODE_READY = "Ready";
+
+export const gatewayNodeSchema = objectSchema(
+  "GatewayNode",
+  z.strictObject({
+    cell: nameField,
+    /** The address at which the other nodes of the cell reach this one through the fabric. */
+    address: addressField,
+    /** Interfaces that carry traffic; they may be the same one. */
+    interfaces: z.strictObject({ inside: interfaceField, outside: interfaceField }),
+    /** A draining node is given no slots. */
+    drain: z.boolean().default(false),
+    /** Share of slots relative to the other nodes. */
+    weight: integerField(0, 1000).default(100),
+  }),
+  z.strictObject({
+    observedGeneration: z.number().int().default(0),
+    agent: z.strictObject({ version: z.string(), startedAt: z.string() }).optional(),
+    /** The NodeConfig that the dataplane runs now. */
+    applied: z.strictObject({ generation: z.number().int(), digest: z.string(), at: z.string() }).optional(),
+    sessions: z.strictObject({ used: z.number().int(), capacity: z.number().int() }).optional(),
+    /** Packets by counter name, since the maps were made. See docs/dataplane.md for the names. */
+    counters: z.record(z.string(), z.number()).default({}),
+    conditions: z.array(conditionSchema).default([]),
+  }),
+);
+
+export type GatewayNode = z.output<typeof gatewayNodeSchema>;

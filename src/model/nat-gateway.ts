@@ -1,0 +1,59 @@
+/** NatGateway: which inside sources leave through how many public addresses, over how many nodes, with which timeouts. */
+import { z } from "zod";
+import { cidrField, integerField, nameField } from "./fields.ts";
+import { conditionSchema, objectSchema } from "./meta.ts";
+import { isSlotSize, PORTS_PER_ADDRESS } from "./slots.ts";
+
+export const MAX_ADDRESSES_PER_GATEWAY = 64;
+
+/** Condition of a gateway whose every slot has an owner. */
+export const GATEWAY_READY = "Ready";
+/** Condition of a gateway that can be planned at all; False when it contradicts another object. */
+export const GATEWAY_ACCEPTED = "Accepted";
+
+/** Seconds without a packet after which a session ends. Defaults: RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2. */
+const DEFAULT_TIMEOUTS = { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 };
+const timeoutField = integerField(1, 604_800);
+
+export const timeoutsSchema = z.strictObject({
+  tcpEstablished: timeoutField.default(DEFAULT_TIMEOUTS.tcpEstablished),
+  tcpTransitory: timeoutField.default(DEFAULT_TIMEOUTS.tcpTransitory),
+  udp: timeoutField.default(DEFAULT_TIMEOUTS.udp),
+  icmp: timeoutField.default(DEFAULT_TIMEOUTS.icmp),
+});
+
+export type Timeouts = z.output<typeof timeoutsSchema>;
+
+export const portsPerSlotField = integerField(64, PORTS_PER_ADDRESS).refine(
+  isSlotSize,
+  `does not cut ${PORTS_PER_ADDRESS} ports into equal slots; choose a divisor such as 256, 512, 1024, 3072 or 9216`,
+);
+
+export const natGatewaySchema = objectSchema(
+  "NatGateway",
+  z.strictObject({
+    cell: nameField,
+    /** Inside addresses that this gateway serves. No two gateways of a cell may serve the same address. */
+    sources: z
+      .array(cidrField)
+      .min(1, "is empty; list at least one CIDR block")
+      .max(1024, "has more than 1024 blocks; merge adjacent ones"),
+    addresses: z.strictObject({
+      pool: nameField,
+      count: integerField(1, MAX_ADDRESSES_PER_GATEWAY).default(1),
+    }),
+    /** Over how many nodes the gateway's slots are spread, at most. */
+    shard: z.strictObject({ size: integerField(1, 64).default(8) }).default({ size: 8 }),
+    ports: z.strictObject({ perSlot: portsPerSlotField.default(1024) }).default({ perSlot: 1024 }),
+    timeouts: timeoutsSchema.default(DEFAULT_TIMEOUTS),
+  }),
+  z.strictObject({
+    observedGeneration: z.number().int().default(0),
+    addresses: z.array(z.string()).default([]),
+    /** The nodes of the shard and how many slots each owns. */
+    owners: z.record(z.string(), z.number().int()).default({}),
+    conditions: z.array(conditionSchema).default([]),
+  }),
+);
+
+export type NatGateway = z.output<typeof natGatewaySchema>;

@@ -1,0 +1,41 @@
+/**
+ * NodeConfig: everything one node must do, complete, under the node's name; the only object an agent needs.
+ * All nodes of a cell know the slots of all gateways of the cell, since any of them may receive any packet.
+ */
+import { z } from "zod";
+import { addressField, cidrField, interfaceField, nameField, portField } from "./fields.ts";
+import { objectSchema } from "./meta.ts";
+import { portsPerSlotField, timeoutsSchema } from "./nat-gateway.ts";
+import { placedAddressSchema } from "./placement.ts";
+
+export const gatewayConfigSchema = z.strictObject({
+  namespace: nameField,
+  name: nameField,
+  uid: z.string(),
+  sources: z.array(cidrField),
+  portsPerSlot: portsPerSlotField,
+  timeouts: timeoutsSchema,
+  /** Node names that the numbers in `addresses` refer to. Each is this node or one of its `peers`. */
+  nodes: z.array(nameField),
+  addresses: z.array(placedAddressSchema),
+});
+
+export type GatewayConfig = z.output<typeof gatewayConfigSchema>;
+
+export const nodeConfigSchema = objectSchema(
+  "NodeConfig",
+  z.strictObject({
+    cell: nameField,
+    node: z.strictObject({
+      address: addressField,
+      interfaces: z.strictObject({ inside: interfaceField, outside: interfaceField }),
+    }),
+    vxlan: z.strictObject({ port: portField }),
+    /** All other nodes of the cell, whether they own slots or not. */
+    peers: z.array(z.strictObject({ name: nameField, address: addressField })),
+    gateways: z.array(gatewayConfigSchema),
+  }),
+  z.strictObject({}),
+);
+
+export type NodeConfig = z.output<typeof nodeConfigSchema>;
