@@ -1,0 +1,63 @@
+/**
+ * The dataplane as the agent sees it. One call makes it so: `ensure`. It compares what should be with what is in the kernel and
+ * mends the difference, so boot, change and repair are one code path, and running it twice changes nothing.
+ */
+import type { NodeConfig } from "../model/node-config.ts";
+
+export interface DataplaneOptions {
+  /** This node's name, as it stands in NodeConfigs. */
+  readonly node: string;
+  /** A folder on a mounted BPF file system; Natto's pins live directly in it. No dot may be in the path (libbpf). */
+  readonly pinFolder: string;
+  /** A folder that survives reboots, for what must be given back at clean-up (sysctls). */
+  readonly stateFolder: string;
+  /** Size of the session table. Fixed when the maps are made: changing it means `cleanup` first. */
+  readonly maxSessions: number;
+}
+
+/** One difference that was found and mended. */
+export interface Repair {
+  /** Stable word: `attach`, `program`, `map`, `guard`, `sysctl`, `sweeper`. */
+  readonly what: "attach" | "program" | "map" | "guard" | "sysctl" | "sweeper";
+  /** For people. */
+  readonly detail: string;
+}
+
+export interface EnsureReport {
+  /** Everything that was not as it should be and now is; on a first run or a new configuration, everything that changed. */
+  readonly repairs: readonly Repair[];
+}
+
+export interface DataplaneStatus {
+  /** Packets by counter, by the names of docs/dataplane.md. */
+  readonly counters: Readonly<Record<string, number>>;
+  readonly sessions: { readonly used: number; readonly capacity: number };
+}
+
+/** A live session, as read from the records. */
+export interface Session {
+  readonly protocol: "tcp" | "udp" | "icmp";
+  readonly inside: { readonly address: string; readonly port: number };
+  readonly public: { readonly address: string; readonly port: number };
+  readonly remote: { readonly address: string; readonly port: number };
+  /** Seconds since the last packet in each direction; undefined when there was none. */
+  readonly idleOut: number | undefined;
+  readonly idleIn: number | undefined;
+}
+
+export interface Dataplane {
+  /**
+   * Makes the kernel agree with the configuration: guard, sysctls, program, maps, attachment, sweeper, in that order. Throws
+   * `Environment` when something is missing on the machine (an interface, a privilege); what could be done is done by then.
+   */
+  ensure(config: NodeConfig["spec"]): Promise<EnsureReport>;
+  status(): DataplaneStatus;
+  sessions(): Session[];
+  /** Lets go of the kernel objects; forwarding goes on. */
+  close(): void;
+}
+
+/*
+ * `openDataplane(options): Dataplane` and `cleanupDataplane(options): Promise<string[]>` (removes everything that was ever
+ * made, gives sysctls back, says what it removed) are in xdp-dataplane.ts.
+ */
