@@ -32,14 +32,25 @@ export function validateObject(input: unknown): AnyObject {
     ]);
   }
   const info = kindInfo(kind);
-  const result = info.schema.safeParse(withNamespace(object, info.namespaced));
-  if (!result.success) {
-    const details = result.error.issues.flatMap((issue) => fieldErrors(issue, object));
-    throw new NattoError("Invalid", `${nameOf(object)} is invalid: ${summary(details)}`, details);
-  }
-  checkNamespace(result.data, info.namespaced);
-  checkSize(result.data, info.system ? MAX_SYSTEM_OBJECT_BYTES : MAX_OBJECT_BYTES);
-  return result.data;
+  const data = checkSchema(info.schema, withNamespace(object, info.namespaced));
+  checkNamespace(data, info.namespaced);
+  checkSize(data, info.system ? MAX_SYSTEM_OBJECT_BYTES : MAX_OBJECT_BYTES);
+  return data;
+}
+
+/** Validates any document against a schema and fills in the defaults. Throws `Invalid` with one detail per wrong field. */
+export function checkSchema<T>(schema: z.ZodType<T>, input: unknown): T {
+  const result = schema.safeParse(input);
+  if (result.success) return result.data;
+  throw invalid(
+    input,
+    result.error.issues.flatMap((issue) => fieldErrors(issue, input)),
+  );
+}
+
+/** The `Invalid` error of a document with these faults; at least one. */
+export function invalid(input: unknown, details: readonly FieldError[]): NattoError {
+  return new NattoError("Invalid", `${nameOf(input)} is invalid: ${summary(details)}`, details);
 }
 
 /** `Kind namespace/name`, as errors and the CLI call an object, as far as it can be told. */
@@ -71,7 +82,7 @@ function checkNamespace(object: AnyObject, namespaced: boolean): void {
     message: `found ${show(object.metadata.namespace)}, but a ${object.kind} belongs to no namespace`,
     remedy: "remove the field",
   };
-  throw new NattoError("Invalid", `${nameOf(object)} is invalid: ${summary([detail])}`, [detail]);
+  throw invalid(object, [detail]);
 }
 
 function checkSize(object: AnyObject, limit: number): void {
