@@ -1,0 +1,79 @@
+/**
+ * What a driver has to bring: text under keys, with revisions and a log of changes (the model of etcd). `object-store.ts`
+ * makes a `Store` of it. Revisions are positive integers that only grow; each write takes a new one.
+ */
+import { NattoError } from "../errors.ts";
+
+export interface Entry {
+  readonly key: string;
+  readonly value: string;
+  /** The revision of the key's last write. */
+  readonly revision: number;
+}
+
+/** One write: `value` undefined deletes the key. */
+export interface Write {
+  readonly key: string;
+  readonly value: string | undefined;
+  /** The write takes place only if the key's last write has this revision; 0: only if the key does not exist. */
+  readonly expected: number;
+}
+
+export interface Change {
+  readonly type: "ADDED" | "MODIFIED" | "DELETED";
+  readonly key: string;
+  /** What was written; of a deleted key, what it held last. */
+  readonly value: string;
+  readonly revision: number;
+}
+
+/** Changes in the order of their revisions; with these, the watcher has seen everything up to `revision`. */
+export interface ChangeBatch {
+  readonly changes: readonly Change[];
+  readonly revision: number;
+}
+
+export interface KeyValueStore {
+  readonly description: string;
+  get(key: string): Promise<Entry | undefined>;
+  /** All entries whose keys begin with `prefix`, in no particular order, as of `revision`. */
+  range(prefix: string): Promise<{ readonly entries: readonly Entry[]; readonly revision: number }>;
+  /** Returns the revision of the write, durable by now; undefined when the key is not at the expected revision. */
+  write(write: Write): Promise<number | undefined>;
+  /**
+   * Yields all changes under `prefix` after revision `from`; a batch without changes when it has caught up, and from time to
+   * time when nothing happens. Throws `Expired` when changes after `from` are gone, or when `from` lies in the future.
+   */
+  watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<ChangeBatch>;
+  close(): Promise<void>;
+}
+
+/** How much of the past a driver keeps for watches to resume from: whichever bound is reached first. */
+export interface HistoryLimits {
+  readonly maxChanges: number;
+  readonly maxBytes: number;
+}
+
+export const DEFAULT_HISTORY: HistoryLimits = { maxChanges: 10_000, maxBytes: 64 * 1024 * 1024 };
+
+/**
+ * The first revision of a new store: milliseconds since 1970. A store that replaces a lost one thereby begins above all revisions
+ * of the lost one (as long as that took fewer than 1,000 writes a second throughout), so a watcher of the old one
+ * is told to list again instead of being fed the new one's changes as if nothing had happened.
+ */
+export function firstRevision(nowMs: number): number {
+  return Math.max(1, Math.floor(nowMs));
+}
+
+/** Throws `Expired` unless all changes after `from` are kept. `compacted` is the last revision that is not. */
+export function checkKept(from: number, compacted: number, current: number): void {
+  if (from >= compacted && from <= current) return;
+  const why =
+    from > current
+      ? `this store has only come to ${current}: it is not the store that the revision is from`
+      : `changes are kept only since ${compacted}`;
+  throw new NattoError(
+    "Expired",
+    `cannot watch from revision ${from}: ${why}; list again and watch from there`,
+  );
+}
