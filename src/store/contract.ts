@@ -134,7 +134,7 @@ function contractOfWrites(open: OpenStore): void {
 
   test("a conditional write takes place only on the version it was made from", async (t) => {
     const store = await open(t);
-    const first = await store.create(cell("c1", 1));
+    const first = await store.create<"Cell">(cell("c1", 1));
     const edit = (port: number): ObjectOf<"Cell"> => ({ ...first, spec: cell("c1", port).spec });
     const second = await store.update(edit(2));
     const error = await rejectsWith(store.update(edit(3)), "Conflict");
