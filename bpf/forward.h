@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Sending packets on: by the kernel's routes, or wrapped to the node that owns their slot (VXLAN, RFC 7348). */
+#pragma once
+#include <linux/if_ether.h>
+#include "packet.h"
+#include "slots.h"
+
+#ifndef AF_INET
+#define AF_INET 2
+#endif
+
+#define VXLAN_FLAGS bpf_htonl(0x08000000)	/* the VNI is valid; nothing else is set */
+#define PROBE_VNI 0xffffff
+
+struct vxlanhdr {
+	__be32 flags;
+	__be32 vni;		/* in the upper 24 bits */
+};
+
+struct wrap {
+	struct ethhdr eth;
+	struct iphdr ip;
+	struct udphdr udp;
+	struct vxlanhdr vxlan;
+	struct ethhdr inner_eth;
+} __attribute__((packed));
+
+#define WRAP_LENGTH (sizeof(struct wrap) - sizeof(struct ethhdr))	/* 50: the old Ethernet header makes room for the outer one */
+
+_Static_assert(WRAP_LENGTH == 50, "RFC 7348 over IPv4 adds 50 bytes");
+
+/* Routes the packet by the kernel's tables. Returns the verdict; drops are counted, and *routed says that it was not dropped. */
+static __always_inline int route(struct xdp_md *ctx, struct ethhdr *eth, struct iphdr *ip, __u32 length, int *routed)
+{
+	struct bpf_fib_lookup fib = {
+		.family = AF_INET,
+		.tos = ip->tos,
+		.l4_protocol = ip->protocol,
+		.tot_len = bpf_ntohs(ip->tot_len),
+		.ifindex = ctx->ingress_ifindex,
+		.ipv4_src = ip->saddr,
+		.ipv4_dst = ip->daddr,
+	};
+
+	*routed = 1;
+	switch (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+		decrement_ttl(ip);
+		__builtin_memcpy(eth->h_dest, fib.dmac, ETH_ALEN);
+		__builtin_memcpy(eth->h_source, fib.smac, ETH_ALEN);
+		return bpf_redirect(fib.ifindex, 0);
+	case BPF_FIB_LKUP_RET_NO_NEIGH:	/* the kernel asks for the neighbour and forwards this one */
+	case BPF_FIB_LKUP_RET_NOT_FWDED:	/* to this node itself, or without a route: the kernel answers */
+		return XDP_PASS;
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		count(DROP_TOO_BIG, length);
+		break;
+	default:
+		count(DROP_NO_ROUTE, length);
+	}
+	*routed = 0;
+	return XDP_DROP;
+}
+
+/* Rewrites a packet of a session, routes it, and counts it. */
+static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const struct record *r, enum direction direction)
+{
+	void *end = (void *)(long)ctx->data_end;
+	int routed, verdict;
+
+	if (direction == OUTBOUND)
+		rewrite(p, &p->ip->saddr, r->public_address, 1, r->public_port, end);
+	else
+		rewrite(p, &p->ip->daddr, r->inside_address, 0, r->inside_port, end);
+	verdict = route(ctx, p->eth, p->ip, p->length, &routed);
+	if (routed)
+		count(direction == OUTBOUND ? TRANSLATED_OUT : TRANSLATED_IN, p->length);
+	return verdict;
+}
+
+static __always_inline void set_wrap_mac(__u8 *mac, __u8 last)
+{
+	mac[0] = 0x02;
+	mac[1] = 0x4e;
+	mac[2] = 0x41;
+	mac[3] = 0x54;
+	mac[4] = 0x00;
+	mac[5] = last;
+}
+
+static __always_inline int is_wrap_mac(const __u8 *mac)
+{
+	return mac[0] == 0x02 && mac[1] == 0x4e && mac[2] == 0x41 && mac[3] == 0x54 && mac[4] == 0x00;
+}
+
+static __always_inline __u16 header_checksum(const struct iphdr *ip)
+{
+	const __u16 *words = (const __u16 *)ip;
+	__u32 sum = 0;
+
+	for (int i = 0; i < 10; i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* Wraps the packet and sends it to the node that owns its slot. */
+static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const struct config *config, __be32 owner,
+				 __u32 network, enum direction direction)
+{
+	struct ethhdr old_eth = *p->eth;
+	__u32 length = p->length, inner_length = p->ip_length;
+	__u32 ports = (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port);
+	__u32 entropy = mix32(bpf_ntohl(p->ip->saddr) ^ bpf_ntohl(p->ip->daddr) ^ ports);
+	int routed, verdict;
+
+	if (bpf_xdp_adjust_head(ctx, -(int)WRAP_LENGTH)) {
+		count(DROP_TOO_BIG, length);
+		return XDP_DROP;
+	}
+
+	struct wrap *w = (void *)(long)ctx->data;
+
+	if ((void *)(w + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+
+	__u16 outer_length = inner_length + WRAP_LENGTH;
+
+	w->eth = old_eth;
+	w->ip = (struct iphdr){
+		.version = 4,
+		.ihl = 5,
+		.tot_len = bpf_htons(outer_length),
+		.frag_off = bpf_htons(0x4000),
+		.ttl = 64 + 1,	/* route() takes one off */
+		.protocol = IPPROTO_UDP,
+		.saddr = config->node_address,
+		.daddr = owner,
+	};
+	w->ip.check = header_checksum(&w->ip);
+	w->udp.source = bpf_htons(49152 + entropy % 16384);
+	w->udp.dest = config->vxlan_port;
+	w->udp.len = bpf_htons(outer_length - sizeof(struct iphdr));
+	w->udp.check = 0;
+	w->vxlan.flags = VXLAN_FLAGS;
+	w->vxlan.vni = bpf_htonl(network << 8);
+	set_wrap_mac(w->inner_eth.h_dest, 0);
+	set_wrap_mac(w->inner_eth.h_source, direction);
+	w->inner_eth.h_proto = bpf_htons(ETH_P_IP);
+
+	verdict = route(ctx, &w->eth, &w->ip, length, &routed);
+	if (routed)
+		count(direction == OUTBOUND ? STEERED_OUT : STEERED_IN, length);
+	return verdict;
+}
+
+/* Sends a peer's probe back to where it came from. */
+static __always_inline int answer_probe(struct ethhdr *eth, struct iphdr *ip, struct udphdr *udp, __u32 length)
+{
+	__u8 mac[ETH_ALEN];
+	__be32 address = ip->saddr;
+	__be16 port = udp->source;
+
+	__builtin_memcpy(mac, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, mac, ETH_ALEN);
+	ip->saddr = ip->daddr;
+	ip->daddr = address;
+	udp->source = udp->dest;
+	udp->dest = port;
+	udp->check = 0;
+	count(PROBES_ANSWERED, length);
+	return XDP_TX;
+}
+
+enum unwrapped { BAD_WRAP, PROBE, INNER_PACKET };
+
+/*
+ * Looks into a packet that came to the VXLAN port. An inner packet is left in the frame's place, with the outer Ethernet header
+ * before it; *direction is the one that the sender found. A probe is left as it is.
+ */
+static __always_inline enum unwrapped unwrap(struct xdp_md *ctx, const struct packet *p, enum direction *direction)
+{
+	struct wrap *w = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr outer_eth;
+	__u32 *sender;
+
+	if (p->ip->ihl != 5 || (void *)(&w->vxlan + 1) > end || p->ip_length < WRAP_LENGTH - sizeof(struct ethhdr))
+		return BAD_WRAP;
+
+	__be32 source = w->ip.saddr;
+
+	sender = bpf_map_lookup_elem(&node_addresses, &source);
+	if (!sender || *sender == SELF || w->vxlan.flags != VXLAN_FLAGS)
+		return BAD_WRAP;
+	if (bpf_ntohl(w->vxlan.vni) >> 8 == PROBE_VNI)
+		return PROBE;
+	if (w->vxlan.vni || (void *)(w + 1) > end || p->ip_length < WRAP_LENGTH + sizeof(struct iphdr) ||
+	    bpf_ntohs(w->udp.len) != p->ip_length - sizeof(struct iphdr))
+		return BAD_WRAP;
+	if (!is_wrap_mac(w->inner_eth.h_source) || !is_wrap_mac(w->inner_eth.h_dest) || w->inner_eth.h_dest[5] ||
+	    w->inner_eth.h_proto != bpf_htons(ETH_P_IP))
+		return BAD_WRAP;
+	*direction = w->inner_eth.h_source[5];
+	if (*direction != OUTBOUND && *direction != INBOUND)
+		return BAD_WRAP;
+	outer_eth = w->eth;
+	w->inner_eth = outer_eth;
+	return bpf_xdp_adjust_head(ctx, WRAP_LENGTH) ? BAD_WRAP : INNER_PACKET;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The maps, and the structures in them. The agent reads these layouts from the object's BTF (src/dataplane/btf.ts), so a change
+ * here needs none there; docs/dataplane.md says what each is for. Addresses and ports are in network byte order unless a
+ * comment says otherwise; times are nanoseconds of the kernel's coarse monotonic clock plus config.clock_offset.
+ */
+#pragma once
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define SELF 0			/* this node's own index in `nodes` */
+#define NOBODY 0xffff		/* in place of a node index */
+
+enum protocol_timeout { TCP_ESTABLISHED, TCP_TRANSITORY, UDP_IDLE, ICMP_IDLE, TIMEOUTS };
+
+enum counter {
+	TRANSLATED_OUT,
+	TRANSLATED_IN,
+	STEERED_OUT,
+	STEERED_IN,
+	UNWRAPPED,
+	PROBES_ANSWERED,
+	SESSIONS_CREATED,
+	SESSIONS_EXPIRED,
+	DROP_MALFORMED,
+	DROP_FRAGMENT,
+	DROP_UNSUPPORTED,
+	DROP_NO_SESSION,
+	DROP_NO_OWNER,
+	DROP_NOT_OWNER,
+	DROP_NOT_SYN,
+	DROP_TABLE_FULL,
+	DROP_NO_PORT,
+	DROP_TOO_BIG,
+	DROP_NO_ROUTE,
+	DROP_BAD_WRAP,
+	COUNTERS,
+};
+
+struct config {
+	__be32 node_address;
+	__be16 vxlan_port;
+	__u16 programmed;	/* 1 once everything else is in place: probes are answered */
+	__u64 clock_offset;	/* 0, except in tests of timers */
+};
+
+struct node {
+	__be32 address;		/* 0 = this index is unused */
+};
+
+struct source_key {
+	__u32 prefix_bits;	/* 32 bits of network, then those of the CIDR */
+	__u32 network;
+	__be32 address;
+};
+
+#define GATEWAY_ADDRESSES 64
+
+struct gateway {
+	__u32 ports_per_slot;
+	__u32 address_count;	/* 0 = this index is unused, or the gateway has no address yet */
+	__u32 timeouts[TIMEOUTS];	/* seconds */
+	__be32 addresses[GATEWAY_ADDRESSES];
+};
+
+struct public_address {
+	__u32 gateway;
+	__u32 first_slot;
+	__u32 slot_count;
+	__u32 ports_per_slot;
+};
+
+struct slot {
+	__u16 owner;		/* node index */
+	__u16 backup;
+};
+
+struct flow_key {
+	__be32 source;
+	__be32 destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 protocol_network;	/* protocol | network << 8 */
+};
+
+enum direction { OUTBOUND = 1, INBOUND = 2 };
+
+struct flow {
+	__u32 record;
+	__u16 generation;	/* of the record when the entry was made; another one means that it was reused */
+	__u16 direction;
+};
+
+enum record_kind { FREE, SESSION, MAPPING };
+
+/* What a direction of a TCP session has shown. */
+#define SEEN_SYN 0x02		/* the bits of the TCP header's flags */
+#define SEEN_FIN 0x01
+#define SEEN_RST 0x04
+
+struct record {
+	__u64 seen_out;		/* time of the last packet, 0 = none */
+	__u64 seen_in;
+	__be32 inside_address;
+	__be32 public_address;
+	__be32 remote_address;	/* 0 in a mapping, as is the port */
+	__be16 inside_port;
+	__be16 public_port;
+	__be16 remote_port;
+	__u16 generation;
+	__u32 protocol_network;
+	__u32 slot;
+	__u32 mapping;		/* of a UDP session: its mapping's record */
+	__u32 references;	/* of a mapping: how many sessions it has */
+	__u16 gateway;
+	__u8 kind;
+	__u8 tcp_out;		/* SEEN_… of packets from inside */
+	__u8 tcp_in;
+	__u8 padding[3];
+};
+
+#define NO_MAPPING 0xffffffff
+#define DEAD_MAPPING 0x80000000	/* in `references`: about to be freed, takes no more sessions */
+
+struct sweeper {
+	struct bpf_timer timer;
+	__u64 last_run;
+	__u32 cursor;
+	__u32 high_water;	/* records from here on were never used */
+};
+
+struct count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+#define MAX_NODES 4096
+#define MAX_GATEWAYS 16384
+#define MAX_SOURCES 65536
+#define MAX_ADDRESSES 16384
+#define MAX_SLOTS 1048576
+#define DEFAULT_SESSIONS 65536	/* the agent sets the size when it makes the maps; `flows` has two entries a record */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct config);
+} config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_NODES);
+	__type(key, __u32);
+	__type(value, struct node);
+} nodes SEC(".maps");
+
+/* The nodes' addresses, for the check of who may send wrapped packets: address -> node index. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_NODES);
+	__type(key, __be32);
+	__type(value, __u32);
+} node_addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_SOURCES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct source_key);
+	__type(value, __u32);
+} sources SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_GATEWAYS);
+	__type(key, __u32);
+	__type(value, struct gateway);
+} gateways SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_ADDRESSES);
+	__type(key, __be32);
+	__type(value, struct public_address);
+} addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * DEFAULT_SESSIONS);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+/* Memory-mappable, which also aligns each record with a cache line. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DEFAULT_SESSIONS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct record);
+} records SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, DEFAULT_SESSIONS);
+	__type(value, __u32);
+} free_records SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sweeper);
+} sweeper SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, struct count);
+} counters SEC(".maps");
+
+static __always_inline void count(__u32 counter, __u32 bytes)
+{
+	struct count *c = bpf_map_lookup_elem(&counters, &counter);
+
+	if (c) {
+		c->packets++;
+		c->bytes += bytes;
+	}
+}
+
+static __always_inline struct config *get_config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&config, &zero);
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Natto's dataplane. docs/dataplane.md is its specification, step by step, and src/dataplane/model/ the same thing in TypeScript.
+ *
+ * An established packet takes the short way: its session is found by one look-up, its slot is seen to be ours, it is rewritten and
+ * sent on. Only for the others do we ask whose they are, which slot they belong to, and which node owns it.
+ */
+#include "forward.h"
+#include "maps.h"
+#include "packet.h"
+#include "sessions.h"
+#include "slots.h"
+#include "sweep.h"
+
+enum role { INSIDE = 1, OUTSIDE = 2, BOTH = 3 };
+
+#define FABRIC_NETWORK 0
+
+static __always_inline int drop(enum counter reason, __u32 length)
+{
+	count(reason, length);
+	return XDP_DROP;
+}
+
+/* Whose packet it is. An outbound one is its source's gateway's, an inbound one its destination's. */
+static __always_inline struct gateway *gateway_of_source(__u32 network, __be32 source)
+{
+	struct source_key key = { .prefix_bits = 64, .network = network, .address = source };
+	__u32 *index = bpf_map_lookup_elem(&sources, &key);
+
+	return index ? bpf_map_lookup_elem(&gateways, index) : 0;
+}
+
+/* The packet has no session that counts: find its slot, and steer it, or begin a session, or drop it. */
+static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const struct config *config, __u32 network,
+				 enum direction direction, int was_wrapped)
+{
+	__be32 public = p->ip->daddr;
+	__u32 slot_index;
+	struct gateway *gateway = 0;
+	__u32 hash = 0;
+
+	if (direction == OUTBOUND) {
+		gateway = gateway_of_source(network, p->ip->saddr);
+		if (!gateway)
+			return was_wrapped ? drop(DROP_BAD_WRAP, p->length) : XDP_PASS;
+		hash = endpoint_hash(network, bpf_ntohl(p->ip->saddr));
+		public = choose_address(gateway, hash);
+	}
+
+	struct public_address *address = bpf_map_lookup_elem(&addresses, &public);
+
+	if (!address && direction == INBOUND)
+		return was_wrapped ? drop(DROP_BAD_WRAP, p->length) : XDP_PASS;
+	if (p->transport == FRAGMENT)
+		return drop(DROP_FRAGMENT, p->length);
+	if (p->transport == TRUNCATED)
+		return drop(DROP_MALFORMED, p->length);
+	if (p->transport == UNSUPPORTED ||
+	    (p->ip->protocol == IPPROTO_ICMP && ((struct icmphdr *)p->l4)->type != (direction == OUTBOUND ? ICMP_ECHO : ICMP_ECHOREPLY)))
+		return drop(DROP_UNSUPPORTED, p->length);
+	if (p->ip->ttl <= 1)
+		return XDP_PASS;
+	if (!address)
+		return drop(DROP_NO_OWNER, p->length);
+
+	if (direction == OUTBOUND) {
+		slot_index = outbound_slot(hash, address);
+	} else {
+		__u16 port = bpf_ntohs(p->destination_port);
+
+		if (port < FIRST_PORT)
+			return drop(DROP_NO_SESSION, p->length);
+		slot_index = inbound_slot(port, address);
+	}
+
+	struct slot *slot = bpf_map_lookup_elem(&slots, &slot_index);
+
+	if (!slot || slot->owner == NOBODY)
+		return drop(DROP_NO_OWNER, p->length);
+	if (slot->owner != SELF) {
+		__u32 owner = slot->owner;
+		struct node *node = bpf_map_lookup_elem(&nodes, &owner);
+
+		if (was_wrapped)
+			return drop(DROP_NOT_OWNER, p->length);
+		if (!node || !node->address)
+			return drop(DROP_NO_OWNER, p->length);
+		return steer(ctx, p, config, node->address, network, direction);
+	}
+	if (direction == INBOUND)
+		return drop(DROP_NO_SESSION, p->length);
+
+	struct record *session = 0;
+	__u64 now = now_ns(config);
+	enum counter failed = create_session(p, network, slot_index, public, address, now, &session);
+
+	if (failed || !session)
+		return drop(failed, p->length);
+	note(session, p, direction, now);
+	return translate(ctx, p, session, direction);
+}
+
+static __always_inline int process(struct xdp_md *ctx, enum role role)
+{
+	struct config *config = get_config();
+	enum direction direction = role == OUTSIDE ? INBOUND : OUTBOUND;
+	int was_wrapped = 0;
+	struct packet p;
+
+	if (!config)
+		return XDP_DROP;
+	switch (parse(ctx, &p)) {
+	case NOT_IPV4:
+		return XDP_PASS;
+	case BAD_IPV4:
+		return drop(DROP_MALFORMED, p.length);
+	case IPV4:
+		break;
+	}
+
+	if (p.ip->daddr == config->node_address && p.ip->protocol == IPPROTO_UDP && p.transport == TRANSLATABLE &&
+	    p.destination_port == config->vxlan_port) {
+		switch (unwrap(ctx, &p, &direction)) {
+		case BAD_WRAP:
+			return drop(DROP_BAD_WRAP, p.length);
+		case PROBE:
+			if (!config->programmed)
+				return XDP_DROP;
+			return answer_probe(p.eth, p.ip, p.l4, p.length);
+		case INNER_PACKET:
+			was_wrapped = 1;
+		}
+		if (parse(ctx, &p) != IPV4)
+			return drop(DROP_BAD_WRAP, p.length);
+		count(UNWRAPPED, p.length);
+	} else if (role == BOTH) {
+		__be32 destination = p.ip->daddr;
+
+		direction = bpf_map_lookup_elem(&addresses, &destination) ? INBOUND : OUTBOUND;
+	}
+
+	if (p.transport == TRANSLATABLE && p.ip->ttl > 1) {
+		struct record *session = find_session(&p, FABRIC_NETWORK, direction);
+
+		if (session) {
+			note(session, &p, direction, now_ns(config));
+			return translate(ctx, &p, session, direction);
+		}
+	}
+	return begin(ctx, &p, config, FABRIC_NETWORK, direction, was_wrapped);
+}
+
+SEC("xdp")
+int natto_inside(struct xdp_md *ctx)
+{
+	return process(ctx, INSIDE);
+}
+
+SEC("xdp")
+int natto_outside(struct xdp_md *ctx)
+{
+	return process(ctx, OUTSIDE);
+}
+
+SEC("xdp")
+int natto_both(struct xdp_md *ctx)
+{
+	return process(ctx, BOTH);
+}
+
+/* Run once by the agent (BPF_PROG_TEST_RUN), never attached: starts the expiry. */
+SEC("xdp")
+int natto_start_sweeper(struct xdp_md *ctx)
+{
+	return start_sweeper() ? XDP_ABORTED : XDP_PASS;
+}
+
+/* For tests of timers, never attached: sweeps everything at once. */
+SEC("xdp")
+int natto_sweep_all(struct xdp_md *ctx)
+{
+	return sweep_all() < 0 ? XDP_ABORTED : XDP_PASS;
+}
+
+/* The kernel lets only GPL-compatible programs use its routing tables; both licences of this folder's choice are named. */
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The slot functions; src/model/slots.ts says what they mean and computes the same. Numbers are in host byte order. */
+#pragma once
+#include "maps.h"
+
+#define FIRST_PORT 1024
+
+static __always_inline __u32 mix32(__u32 h)
+{
+	h ^= h >> 16;
+	h *= 0x85ebca6b;
+	h ^= h >> 13;
+	h *= 0xc2b2ae35;
+	return h ^ h >> 16;
+}
+
+static __always_inline __u32 endpoint_hash(__u32 network, __u32 source)
+{
+	return mix32(mix32(network) ^ source);
+}
+
+/* Rendezvous hashing: the gateway's public address for the endpoint with this hash, in network byte order. */
+static __always_inline __be32 choose_address(const struct gateway *gateway, __u32 hash)
+{
+	__u32 best_score = 0;
+	__be32 best = gateway->addresses[0];
+
+	for (__u32 i = 0; i < GATEWAY_ADDRESSES; i++) {
+		if (i >= gateway->address_count)
+			break;
+		__be32 candidate = gateway->addresses[i];
+		__u32 score = mix32(hash ^ bpf_ntohl(candidate));
+
+		if (i == 0 || score > best_score || (score == best_score && bpf_ntohl(candidate) < bpf_ntohl(best))) {
+			best_score = score;
+			best = candidate;
+		}
+	}
+	return best;
+}
+
+static __always_inline __u32 outbound_slot(__u32 hash, const struct public_address *address)
+{
+	return address->first_slot + (address->slot_count ? hash % address->slot_count : 0);
+}
+
+/* The port must not be below FIRST_PORT. */
+static __always_inline __u32 inbound_slot(__u16 port, const struct public_address *address)
+{
+	return address->first_slot + (address->ports_per_slot ? (port - FIRST_PORT) / address->ports_per_slot : 0);
+}
+
+static __always_inline __u16 first_port_of(__u32 slot, const struct public_address *address)
+{
+	return FIRST_PORT + (slot - address->first_slot) * address->ports_per_slot;
+}

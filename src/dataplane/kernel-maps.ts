@@ -1,0 +1,187 @@
+/** The maps in the kernel: opened by their pins or made, and read and written as the entries of tables.ts. */
+import { existsSync, mkdirSync, statfsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { NattoError } from "../errors.ts";
+import { swap32 } from "./btf.ts";
+import type { Codecs, ConfigRow, SweeperRow } from "./layouts.ts";
+import * as bpf from "./libbpf.ts";
+import type { AddressEntry, GatewayEntry, SourceEntry } from "./tables.ts";
+
+export const MAP_NAMES = [
+  "config",
+  "nodes",
+  "node_addresses",
+  "sources",
+  "gateways",
+  "addresses",
+  "slots",
+  "flows",
+  "records",
+  "free_records",
+  "sweeper",
+  "counters",
+] as const;
+export type MapName = (typeof MAP_NAMES)[number];
+
+/** Maps whose size is the number of sessions, and how many entries each has per session. */
+const SIZED: Partial<Record<MapName, number>> = { flows: 2, records: 1, free_records: 1 };
+
+const BPF_FS_MAGIC = 0xcafe4a11;
+
+export interface KernelMap {
+  readonly fd: number;
+  readonly info: bpf.MapInfo;
+}
+
+export type KernelMaps = Readonly<Record<MapName, KernelMap>>;
+
+/** Makes the folder for the pins; throws when it is not on a BPF file system, or when libbpf could not use it. */
+export function ensurePinFolder(folder: string): void {
+  if (folder.includes(".")) {
+    throw new NattoError(
+      "Environment",
+      `the pin folder ${folder} has a '.' in its path, which libbpf cannot use; choose another`,
+    );
+  }
+  const parent = existsSync(folder) ? folder : dirname(folder);
+  const type = existsSync(parent) ? statfsSync(parent).type : 0;
+  if (type >>> 0 !== BPF_FS_MAGIC) {
+    throw new NattoError(
+      "Environment",
+      `${parent} is not on a BPF file system; mount one ('mount -t bpf bpf ${parent}') or choose another pin folder`,
+    );
+  }
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+}
+
+/**
+ * Opens the maps that are pinned. Throws when they do not fit the object (another version's layout, or another number of sessions):
+ * they hold live sessions, so they are never thrown away without being told to.
+ */
+export function openPinnedMaps(folder: string, maxSessions: number): Partial<Record<MapName, number>> {
+  const pinned: Partial<Record<MapName, number>> = {};
+  for (const name of MAP_NAMES) {
+    const fd = bpf.openPin(join(folder, name));
+    if (fd === undefined) continue;
+    pinned[name] = fd;
+    const factor = SIZED[name];
+    const found = bpf.mapInfo(fd).maxEntries;
+    if (factor && found !== factor * maxSessions) {
+      throw new NattoError(
+        "Environment",
+        `the pinned session table has room for ${found / factor} sessions, not ${maxSessions}; start with --max-sessions ${found / factor}, or remove it with 'natto agent --cleanup' (which ends all sessions)`,
+      );
+    }
+  }
+  return pinned;
+}
+
+/** Loads the object on the pinned maps; those that are missing are made and pinned. */
+export function loadOnMaps(
+  objectPath: string,
+  folder: string,
+  maxSessions: number,
+): { object: bpf.LoadedObject; maps: KernelMaps } {
+  const reuse = openPinnedMaps(folder, maxSessions);
+  const sized = Object.entries(SIZED).filter(([name]) => !(name in reuse));
+  const object = bpf.loadObject(objectPath, {
+    reuse,
+    maxEntries: Object.fromEntries(sized.map(([name, factor]) => [name, factor * maxSessions])),
+  });
+  for (const fd of Object.values(reuse)) bpf.closeFd(fd);
+  const entries = MAP_NAMES.map((name) => {
+    const fd = object.mapFd(name);
+    return [name, { fd, info: bpf.mapInfo(fd) }] as const;
+  });
+  return { object, maps: Object.fromEntries(entries) as Record<MapName, KernelMap> };
+}
+
+export function uint32Key(value: number): Buffer {
+  const key = Buffer.alloc(4);
+  key.writeUInt32LE(value);
+  return key;
+}
+
+const ZERO = uint32Key(0);
+
+export function readConfig(maps: KernelMaps, codecs: Codecs): ConfigRow {
+  return codecs.config.decode(bpf.lookup(maps.config.fd, ZERO, codecs.config.size)!);
+}
+
+export function writeConfig(maps: KernelMaps, codecs: Codecs, row: ConfigRow): void {
+  bpf.update(maps.config.fd, ZERO, codecs.config.encode(row));
+}
+
+export function readSweeper(maps: KernelMaps, codecs: Codecs): SweeperRow {
+  return codecs.sweeper.decode(bpf.lookup(maps.sweeper.fd, ZERO, codecs.sweeper.size)!);
+}
+
+/** Reads a whole array map as raw values, from index 0 to `count`. */
+export function readArray(map: KernelMap, count = map.info.maxEntries): Buffer {
+  return bpf.readEntries(map.fd, map.info, count).values;
+}
+
+/** Writes consecutive raw values of an array map. */
+export function writeArray(map: KernelMap, first: number, values: Buffer): void {
+  const count = values.length / map.info.valueSize;
+  const keys = Buffer.alloc(4 * count);
+  for (let i = 0; i < count; i++) keys.writeUInt32LE(first + i, 4 * i);
+  bpf.updateBatch(map.fd, keys, values, count);
+}
+
+/** Node index → address, of the indices that are in use. */
+export function readNodes(maps: KernelMaps): Map<number, number> {
+  const values = readArray(maps.nodes);
+  const nodes = new Map<number, number>();
+  for (let i = 0; i < maps.nodes.info.maxEntries; i++) {
+    const address = values.readUInt32BE(4 * i);
+    if (address !== 0) nodes.set(i, address);
+  }
+  return nodes;
+}
+
+export function readAddresses(maps: KernelMaps, codecs: Codecs): Map<number, AddressEntry> {
+  const { count, keys, values } = bpf.readEntries(maps.addresses.fd, maps.addresses.info);
+  const entries = new Map<number, AddressEntry>();
+  for (let i = 0; i < count; i++) {
+    const row = codecs.public_address.decode(values, i * codecs.public_address.size);
+    entries.set(keys.readUInt32BE(4 * i), {
+      gateway: row.gateway,
+      firstSlot: row.first_slot,
+      slotCount: row.slot_count,
+      portsPerSlot: row.ports_per_slot,
+    });
+  }
+  return entries;
+}
+
+export function encodeAddressEntry(codecs: Codecs, entry: AddressEntry): Buffer {
+  return codecs.public_address.encode({
+    gateway: entry.gateway,
+    first_slot: entry.firstSlot,
+    slot_count: entry.slotCount,
+    ports_per_slot: entry.portsPerSlot,
+  });
+}
+
+export function encodeGateway(codecs: Codecs, entry: GatewayEntry | undefined): Buffer {
+  return codecs.gateway.encode({
+    ports_per_slot: entry?.portsPerSlot ?? 0,
+    address_count: entry?.addresses.length ?? 0,
+    timeouts: entry?.timeouts ?? [],
+    addresses: entry?.addresses.map(swap32) ?? [],
+  });
+}
+
+export function encodeSourceKey(codecs: Codecs, source: SourceEntry): Buffer {
+  return codecs.source_key.encode({
+    prefix_bits: 32 + source.bits,
+    network: source.network,
+    address: swap32(source.first),
+  });
+}
+
+/** The key of an address in the maps that are looked up by one. */
+export function addressKey(address: number): Buffer {
+  return uint32Key(swap32(address));
+}

@@ -1,0 +1,112 @@
+/** The structures of bpf/maps.h as TypeScript sees them. The members' places come from BTF; numbers are as they lie in memory. */
+import { type Codec, type Layouts, parseBtf, structCodec } from "./btf.ts";
+import { readBtf } from "./libbpf.ts";
+
+export const SELF = 0;
+export const NOBODY_INDEX = 0xffff;
+
+export type ConfigRow = {
+  node_address: number;
+  vxlan_port: number;
+  programmed: number;
+  clock_offset: bigint;
+};
+export type NodeRow = { address: number };
+export type SourceKeyRow = { prefix_bits: number; network: number; address: number };
+export type GatewayRow = {
+  ports_per_slot: number;
+  address_count: number;
+  timeouts: readonly number[];
+  addresses: readonly number[];
+};
+export type AddressRow = { gateway: number; first_slot: number; slot_count: number; ports_per_slot: number };
+export type SlotRow = { owner: number; backup: number };
+export type FlowRow = { record: number; generation: number; direction: number };
+export type RecordRow = {
+  seen_out: bigint;
+  seen_in: bigint;
+  inside_address: number;
+  public_address: number;
+  remote_address: number;
+  inside_port: number;
+  public_port: number;
+  remote_port: number;
+  generation: number;
+  protocol_network: number;
+  slot: number;
+  mapping: number;
+  references: number;
+  gateway: number;
+  kind: number;
+  tcp_out: number;
+  tcp_in: number;
+  padding: readonly number[];
+};
+export type SweeperRow = { timer: number; last_run: bigint; cursor: number; high_water: number };
+export type CountRow = { packets: bigint; bytes: bigint };
+
+export interface Codecs {
+  readonly config: Codec<ConfigRow>;
+  readonly node: Codec<NodeRow>;
+  readonly source_key: Codec<SourceKeyRow>;
+  readonly gateway: Codec<GatewayRow>;
+  readonly public_address: Codec<AddressRow>;
+  readonly slot: Codec<SlotRow>;
+  readonly flow: Codec<FlowRow>;
+  readonly record: Codec<RecordRow>;
+  readonly sweeper: Codec<SweeperRow>;
+  readonly count: Codec<CountRow>;
+  /** Counter names in lower case, by index. */
+  readonly counterNames: readonly string[];
+  readonly recordKinds: { readonly session: number; readonly mapping: number };
+}
+
+export function codecsOf(layouts: Layouts): Codecs {
+  const { struct } = layouts;
+  const recordKinds = layouts.enumNames("record_kind");
+  return {
+    config: structCodec(struct("config", ["node_address", "vxlan_port", "programmed", "clock_offset"])),
+    node: structCodec(struct("node", ["address"])),
+    source_key: structCodec(struct("source_key", ["prefix_bits", "network", "address"])),
+    gateway: structCodec(struct("gateway", ["ports_per_slot", "address_count", "timeouts", "addresses"])),
+    public_address: structCodec(
+      struct("public_address", ["gateway", "first_slot", "slot_count", "ports_per_slot"]),
+    ),
+    slot: structCodec(struct("slot", ["owner", "backup"])),
+    flow: structCodec(struct("flow", ["record", "generation", "direction"])),
+    record: structCodec(
+      struct("record", [
+        "seen_out",
+        "seen_in",
+        "inside_address",
+        "public_address",
+        "remote_address",
+        "inside_port",
+        "public_port",
+        "remote_port",
+        "generation",
+        "protocol_network",
+        "slot",
+        "mapping",
+        "references",
+        "gateway",
+        "kind",
+        "tcp_out",
+        "tcp_in",
+        "padding",
+      ]),
+    ),
+    sweeper: structCodec(struct("sweeper", ["timer", "last_run", "cursor", "high_water"])),
+    count: structCodec(struct("count", ["packets", "bytes"])),
+    counterNames: layouts
+      .enumNames("counter")
+      .filter((name) => name !== "COUNTERS")
+      .map((name) => name.toLowerCase()),
+    recordKinds: { session: recordKinds.indexOf("SESSION"), mapping: recordKinds.indexOf("MAPPING") },
+  };
+}
+
+/** Reads the layouts of an object file and checks them against what this version of Natto knows. */
+export function readCodecs(objectPath: string): Codecs {
+  return codecsOf(parseBtf(readBtf(objectPath)));
+}

@@ -1,0 +1,199 @@
+/**
+ * From a node's configuration to the tables of its dataplane. Pure. Sessions in the kernel refer to slots and gateways by index, so
+ * an index that is in use keeps its meaning: what the kernel holds now is an input.
+ */
+
+import { address, cidr } from "../model/ipv4.ts";
+import type { NodeConfig } from "../model/node-config.ts";
+import { FABRIC_NETWORK, slotsPerAddress } from "../model/slots.ts";
+import { NOBODY_INDEX, SELF } from "./layouts.ts";
+
+/** All addresses are numbers in host order. */
+export interface AddressEntry {
+  readonly gateway: number;
+  readonly firstSlot: number;
+  readonly slotCount: number;
+  readonly portsPerSlot: number;
+}
+
+export interface GatewayEntry {
+  readonly portsPerSlot: number;
+  readonly timeouts: readonly number[];
+  readonly addresses: readonly number[];
+}
+
+export interface SourceEntry {
+  readonly network: number;
+  readonly first: number;
+  readonly bits: number;
+  readonly gateway: number;
+}
+
+export interface Tables {
+  /** Node index → address; index 0 is this node. */
+  readonly nodes: ReadonlyMap<number, number>;
+  readonly gateways: ReadonlyMap<number, GatewayEntry>;
+  readonly addresses: ReadonlyMap<number, AddressEntry>;
+  /** `owner | backup << 16` for each slot index up to the highest that is used. */
+  readonly slots: Uint32Array;
+  readonly sources: readonly SourceEntry[];
+}
+
+/** What the kernel holds now. */
+export interface Current {
+  readonly nodes: ReadonlyMap<number, number>;
+  readonly addresses: ReadonlyMap<number, AddressEntry>;
+}
+
+/** A range of slot indices that must not be used yet: sessions may still refer to what they meant before. */
+export interface SlotRange {
+  readonly first: number;
+  readonly count: number;
+}
+
+export const EMPTY_SLOT = (NOBODY_INDEX | (NOBODY_INDEX << 16)) >>> 0;
+
+/** Computes the tables. `resting` are slot ranges that were freed a short while ago. */
+export function computeTables(
+  config: NodeConfig["spec"],
+  self: string,
+  current: Current,
+  resting: readonly SlotRange[],
+): Tables {
+  const nodeIndex = assignNodes(config, self, current.nodes);
+  const gatewayIndex = assignGateways(config, current.addresses);
+  const addresses = assignSlots(config, gatewayIndex, current.addresses, resting);
+  return {
+    nodes: new Map([
+      [SELF, address(config.node.address)],
+      ...config.peers.map((p): [number, number] => [nodeIndex.get(p.name)!, address(p.address)]),
+    ]),
+    gateways: new Map(
+      config.gateways.map((gateway, i) => [
+        gatewayIndex[i]!,
+        {
+          portsPerSlot: gateway.portsPerSlot,
+          timeouts: [
+            gateway.timeouts.tcpEstablished,
+            gateway.timeouts.tcpTransitory,
+            gateway.timeouts.udp,
+            gateway.timeouts.icmp,
+          ],
+          addresses: gateway.addresses.map((a) => address(a.address)),
+        },
+      ]),
+    ),
+    addresses,
+    slots: fillSlots(config, nodeIndex, addresses),
+    sources: config.gateways.flatMap((gateway, i) =>
+      gateway.sources.map((text) => ({ network: FABRIC_NETWORK, ...cidr(text), gateway: gatewayIndex[i]! })),
+    ),
+  };
+}
+
+/** The smallest numbers from `from` on that are not taken, one after the other. */
+function* freeNumbers(taken: ReadonlySet<number>, from: number): Generator<number, never> {
+  for (let n = from; ; n++) if (!taken.has(n)) yield n;
+}
+
+function assignNodes(
+  config: NodeConfig["spec"],
+  self: string,
+  current: ReadonlyMap<number, number>,
+): Map<string, number> {
+  const byAddress = new Map([...current].filter(([index]) => index !== SELF).map(([index, a]) => [a, index]));
+  const assigned = new Map([[self, SELF]]);
+  for (const peer of config.peers) {
+    const kept = byAddress.get(address(peer.address));
+    if (kept !== undefined) assigned.set(peer.name, kept);
+  }
+  const free = freeNumbers(new Set(assigned.values()), SELF + 1);
+  for (const peer of config.peers) if (!assigned.has(peer.name)) assigned.set(peer.name, free.next().value);
+  return assigned;
+}
+
+/** A gateway is known again by its public addresses. */
+function assignGateways(config: NodeConfig["spec"], current: ReadonlyMap<number, AddressEntry>): number[] {
+  const taken = new Set<number>();
+  const kept = config.gateways.map((gateway) => {
+    const index = gateway.addresses
+      .map((a) => current.get(address(a.address))?.gateway)
+      .find((i) => i !== undefined);
+    if (index === undefined || taken.has(index)) return undefined;
+    taken.add(index);
+    return index;
+  });
+  const free = freeNumbers(taken, 0);
+  return kept.map((index) => index ?? free.next().value);
+}
+
+function assignSlots(
+  config: NodeConfig["spec"],
+  gatewayIndex: readonly number[],
+  current: ReadonlyMap<number, AddressEntry>,
+  resting: readonly SlotRange[],
+): Map<number, AddressEntry> {
+  const result = new Map<number, AddressEntry>();
+  const used: SlotRange[] = [...resting];
+  const unplaced: { readonly key: number; readonly entry: Omit<AddressEntry, "firstSlot"> }[] = [];
+  config.gateways.forEach((gateway, i) => {
+    const slotCount = slotsPerAddress(gateway.portsPerSlot);
+    const entry = { gateway: gatewayIndex[i]!, slotCount, portsPerSlot: gateway.portsPerSlot };
+    for (const placed of gateway.addresses) {
+      const key = address(placed.address);
+      const before = current.get(key);
+      if (before?.slotCount === slotCount) {
+        result.set(key, { ...entry, firstSlot: before.firstSlot });
+        used.push({ first: before.firstSlot, count: slotCount });
+      } else {
+        unplaced.push({ key, entry });
+      }
+    }
+  });
+  // A current address that goes or changes keeps its range for now: the caller lets it rest.
+  for (const [key, entry] of current)
+    if (!result.has(key)) used.push({ first: entry.firstSlot, count: entry.slotCount });
+  const place = firstFit(used);
+  for (const { key, entry } of unplaced) result.set(key, { ...entry, firstSlot: place(entry.slotCount) });
+  return result;
+}
+
+/** Returns a function that takes the lowest gap of a size among the used ranges. */
+function firstFit(used: readonly SlotRange[]): (count: number) => number {
+  const gaps: SlotRange[] = [];
+  let end = 0;
+  for (const range of [...used].sort((a, b) => a.first - b.first)) {
+    if (range.first > end) gaps.push({ first: end, count: range.first - end });
+    end = Math.max(end, range.first + range.count);
+  }
+  gaps.push({ first: end, count: Number.POSITIVE_INFINITY });
+  return (count) => {
+    const index = gaps.findIndex((gap) => gap.count >= count);
+    const gap = gaps[index]!;
+    if (gap.count === count) gaps.splice(index, 1);
+    else gaps[index] = { first: gap.first + count, count: gap.count - count };
+    return gap.first;
+  };
+}
+
+function fillSlots(
+  config: NodeConfig["spec"],
+  nodeIndex: ReadonlyMap<string, number>,
+  addresses: ReadonlyMap<number, AddressEntry>,
+): Uint32Array {
+  let end = 0;
+  for (const entry of addresses.values()) end = Math.max(end, entry.firstSlot + entry.slotCount);
+  const slots = new Uint32Array(end).fill(EMPTY_SLOT);
+  for (const gateway of config.gateways) {
+    const indices = gateway.nodes.map((name) => nodeIndex.get(name) ?? NOBODY_INDEX);
+    for (const placed of gateway.addresses) {
+      const { firstSlot, slotCount } = addresses.get(address(placed.address))!;
+      for (let i = 0; i < slotCount; i++) {
+        const owner = indices[placed.owners[i] ?? -1] ?? NOBODY_INDEX;
+        const backup = indices[placed.backups[i] ?? -1] ?? NOBODY_INDEX;
+        slots[firstSlot + i] = (owner | (backup << 16)) >>> 0;
+      }
+    }
+  }
+  return slots;
+}
