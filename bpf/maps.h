@@ -113,11 +113,10 @@ struct record {
 	__u32 slot;
 	__u32 mapping;		/* of a UDP session: its mapping's record */
 	__u32 references;	/* of a mapping: how many sessions it has */
+	enum record_kind kind;
 	__u16 gateway;
-	__u8 kind;
 	__u8 tcp_out;		/* SEEN_… of packets from inside */
 	__u8 tcp_in;
-	__u8 padding[3];
 };
 
 #define NO_MAPPING 0xffffffff
@@ -225,7 +224,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTERS);
-	__type(key, __u32);
+	__type(key, enum counter);
 	__type(value, struct count);
 } counters SEC(".maps");
 

@@ -82,6 +82,7 @@ static __always_inline long start_sweeper(void)
 	if (error && error != -EBUSY)
 		return error;
 	error = bpf_timer_set_callback(&s->timer, tick);
+	s->last_run = bpf_ktime_get_coarse_ns();
 	return error ? error : bpf_timer_start(&s->timer, TICK_NS, 0);
 }
 

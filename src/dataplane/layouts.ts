@@ -40,7 +40,6 @@ export type RecordRow = {
   kind: number;
   tcp_out: number;
   tcp_in: number;
-  padding: readonly number[];
 };
 export type SweeperRow = { timer: number; last_run: bigint; cursor: number; high_water: number };
 export type CountRow = { packets: bigint; bytes: bigint };
@@ -93,7 +92,6 @@ export function codecsOf(layouts: Layouts): Codecs {
         "kind",
         "tcp_out",
         "tcp_in",
-        "padding",
       ]),
     ),
     sweeper: structCodec(struct("sweeper", ["timer", "last_run", "cursor", "high_water"])),

@@ -315,3 +315,12 @@ export function testRun(program: number, packet: Buffer, ifindex = 0, repeat = 1
     nanoseconds: opts.readUInt32LE(64),
   };
 }
+
+const ifNameToIndex = koffi
+  .load("libc.so.6")
+  .func("unsigned int if_nametoindex(const char *name)") as IntFunction;
+
+/** The index of a network interface in this process's network namespace; undefined when there is none of that name. */
+export function interfaceIndex(name: string): number | undefined {
+  return ifNameToIndex(name) || undefined;
+}

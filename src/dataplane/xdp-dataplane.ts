@@ -1,0 +1,179 @@
+/** The dataplane of the kernel: program, maps, attachment, guard and settings, made so and kept so. */
+import { existsSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
+import { NattoError } from "../errors.ts";
+import type { NodeConfig } from "../model/node-config.ts";
+import { detach, ensureAttached, ROLES, type Role, rolesOf } from "./attachment.ts";
+import type { Dataplane, DataplaneOptions, DataplaneStatus, EnsureReport, Repair } from "./dataplane.ts";
+import { createGuard, removeGuard, renderGuard } from "./guard.ts";
+import {
+  ensurePinFolder,
+  type KernelMaps,
+  loadOnMaps,
+  MAP_NAMES,
+  readAddresses,
+  readNodes,
+  readSweeper,
+} from "./kernel-maps.ts";
+import { type Codecs, readCodecs } from "./layouts.ts";
+import * as bpf from "./libbpf.ts";
+import { programConfig, programMaps } from "./programming.ts";
+import { listSessions } from "./session-list.ts";
+import { ensureSysctls, restoreSysctls, wantedSysctls } from "./sysctls.ts";
+import { type AddressEntry, computeTables, type SlotRange, type Tables } from "./tables.ts";
+
+const OBJECT_PATH = join(import.meta.dirname, "../../build/natto.bpf.o");
+
+/** How long a freed slot range is not used again: longer than the sweep that ends its sessions takes. */
+const REST_MS = 10_000;
+/** The sweeper ticks every 50 ms. */
+const SWEEPER_SILENCE_NS = 1_000_000_000n;
+/** The guard is looked at less often than the maps, since that starts a program. */
+const GUARD_INTERVAL_MS = 5_000;
+
+interface Resting extends SlotRange {
+  readonly until: number;
+}
+
+/**
+ * Loads the program on the pinned maps (made if there are none). Nothing is attached before the first `ensure`. Throws
+ * `Environment` when a privilege, a file system or the compiled program is missing, or when the pinned maps do not fit.
+ */
+export function openDataplane(options: DataplaneOptions): Dataplane {
+  if (!existsSync(OBJECT_PATH)) {
+    throw new NattoError("Environment", "the dataplane program is not compiled; run 'make bpf'");
+  }
+  ensurePinFolder(options.pinFolder);
+  mkdirSync(options.stateFolder, { recursive: true });
+  const codecs = readCodecs(OBJECT_PATH);
+  const { object, maps } = loadOnMaps(OBJECT_PATH, options.pinFolder, options.maxSessions);
+  const guard = createGuard();
+  let resting: readonly Resting[] = [];
+  let guardChecked: { readonly rules: string; readonly at: number } | undefined;
+  let sweeperIsOurs = false;
+
+  const ensureGuard = (config: NodeConfig["spec"], roles: ReadonlyMap<Role, string>): Repair[] => {
+    const rules = renderGuard(
+      [...roles.values()],
+      config.gateways.flatMap((g) => g.sources),
+    );
+    const now = performance.now();
+    if (guardChecked?.rules === rules && now - guardChecked.at < GUARD_INTERVAL_MS) return [];
+    const repairs = guard.ensure(rules);
+    guardChecked = { rules, at: now };
+    return repairs;
+  };
+
+  const ensureMaps = (config: NodeConfig["spec"]): Repair[] => {
+    const now = performance.now();
+    resting = resting.filter((range) => range.until > now);
+    const nodes = readNodes(maps);
+    const addresses = readAddresses(maps, codecs);
+    const tables = computeTables(config, options.node, { nodes, addresses }, resting);
+    const freed = freedRanges(addresses, tables);
+    resting = [...resting, ...freed.map((range) => ({ ...range, until: now + REST_MS }))];
+    const slotsInUse = [...resting, ...freed].reduce(
+      (end, range) => Math.max(end, range.first + range.count),
+      0,
+    );
+    const repairs = programMaps(maps, codecs, tables, {
+      nodes: nodes.keys(),
+      gateways: [...addresses.values()].map((a) => a.gateway),
+      slots: slotsInUse,
+    });
+    return [...repairs, ...programConfig(maps, codecs, tables, config.vxlan.port, true)];
+  };
+
+  const ensureSweeper = (): Repair[] => {
+    const { last_run } = readSweeper(maps, codecs);
+    const silence = process.hrtime.bigint() - last_run;
+    if (sweeperIsOurs && silence < SWEEPER_SILENCE_NS) return [];
+    // A program on any packet: 14 bytes of Ethernet are the least that the kernel takes.
+    const { verdict } = bpf.testRun(object.programFd("natto_start_sweeper"), Buffer.alloc(64));
+    if (verdict !== 2)
+      throw new NattoError("Environment", "the kernel refused the timer of the session expiry");
+    const detail = sweeperIsOurs
+      ? "restarted the session expiry, which had stopped"
+      : "session expiry runs this agent's version";
+    sweeperIsOurs = true;
+    return [{ what: "sweeper", detail }];
+  };
+
+  return {
+    async ensure(config): Promise<EnsureReport> {
+      const roles = rolesOf(config.node.interfaces);
+      const repairs = [
+        ...ensureGuard(config, roles),
+        ...ensureSysctls(options.stateFolder, wantedSysctls([...roles.values()])),
+        ...ensurePins(maps, options.pinFolder),
+        ...ensureMaps(config),
+        ...ensureSweeper(),
+        ...ensureAttached(options.pinFolder, roles, (role) => object.programFd(`natto_${role}`)),
+      ];
+      return { repairs };
+    },
+    status: () => readStatus(maps, codecs),
+    sessions: () => listSessions(maps, codecs),
+    close: () => object.close(),
+  };
+}
+
+/** Slot ranges that the kernel knows of and the tables do not. */
+function freedRanges(current: ReadonlyMap<number, AddressEntry>, tables: Tables): SlotRange[] {
+  return [...current]
+    .filter(([key, entry]) => tables.addresses.get(key)?.firstSlot !== entry.firstSlot)
+    .map(([, entry]) => ({ first: entry.firstSlot, count: entry.slotCount }));
+}
+
+/** Pins that somebody removed are made again while we still hold the maps. */
+function ensurePins(maps: KernelMaps, folder: string): Repair[] {
+  ensurePinFolder(folder);
+  return MAP_NAMES.filter((name) => !existsSync(join(folder, name))).map((name) => {
+    bpf.pin(maps[name].fd, join(folder, name));
+    return { what: "map", detail: `${name}: pinned` };
+  });
+}
+
+function readStatus(maps: KernelMaps, codecs: Codecs): DataplaneStatus {
+  const cpus = bpf.possibleCpus();
+  const counters: Record<string, number> = {};
+  codecs.counterNames.forEach((name, index) => {
+    const key = Buffer.alloc(4);
+    key.writeUInt32LE(index);
+    const values = bpf.lookup(maps.counters.fd, key, cpus * codecs.count.size)!;
+    let packets = 0n;
+    for (let cpu = 0; cpu < cpus; cpu++)
+      packets += codecs.count.decode(values, cpu * codecs.count.size).packets;
+    counters[name] = Number(packets);
+  });
+  const used = counters.sessions_created! - counters.sessions_expired!;
+  return { counters, sessions: { used, capacity: maps.records.info.maxEntries } };
+}
+
+/**
+ * Removes everything that `openDataplane` and `ensure` ever made, and gives the kernel settings back. Needs no configuration and no
+ * store. Returns what was removed, for people; an empty list means that there was nothing.
+ */
+export async function cleanupDataplane(
+  options: Pick<DataplaneOptions, "pinFolder" | "stateFolder">,
+): Promise<string[]> {
+  const removed: string[] = [];
+  for (const role of ROLES) if (detach(options.pinFolder, role)) removed.push(`XDP program (${role})`);
+  for (const name of MAP_NAMES) {
+    const path = join(options.pinFolder, name);
+    if (!existsSync(path)) continue;
+    unlinkSync(path);
+    removed.push(`map ${name}`);
+  }
+  if (existsSync(options.pinFolder) && readdirSync(options.pinFolder).length === 0) {
+    try {
+      rmdirSync(options.pinFolder);
+    } catch (error) {
+      // The folder may be the mount point itself; that is not ours to remove.
+      if ((error as NodeJS.ErrnoException).code !== "EBUSY") throw error;
+    }
+  }
+  if (removeGuard()) removed.push("nftables table natto");
+  removed.push(...restoreSysctls(options.stateFolder).map((name) => `setting ${name}`));
+  return removed;
+}
