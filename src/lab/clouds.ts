@@ -1,0 +1,146 @@
+/** Clouds that many tests and the demo need, as labs. Add to or change what these functions return to get another one. */
+import type { LabInput } from "./lab-file.ts";
+
+export interface NatCloudOptions {
+  readonly name: string;
+  /** Default 3, 12 and 1. */
+  readonly nodes?: number;
+  readonly endpoints?: number;
+  readonly outsideHosts?: number;
+  /** Blocks that the outside router spreads over the nodes. Default 203.0.113.0/24. */
+  readonly publicPrefixes?: readonly string[];
+  /**
+   * - `natto` (default): a server with the controller in `control`, an agent on each node, a traffic server on each outside host.
+   * - `traffic`: the fabric and the traffic servers alone.
+   */
+  readonly run?: "natto" | "traffic";
+  /** Gives the outside router routes to the endpoints, as if no NAT were needed: to test the fabric itself. */
+  readonly plainForwarding?: boolean;
+}
+
+export const NAT_CLOUD = {
+  /** `ep1` is 10.0.0.11, `ep2` 10.0.0.12, …; the gateway is 10.0.0.1. */
+  endpointSubnet: "10.0.0.0/16",
+  /** `server1` is 198.51.100.11, …. */
+  outsideSubnet: "198.51.100.0/24",
+  /** `node1` is 10.254.0.1, …. */
+  nodeAddresses: "10.254.0.0/24",
+  managementSubnet: "172.31.0.0/24",
+  /** `natto server` for programs in `control` and on nodes. */
+  apiUrl: "http://172.31.0.1:7474",
+} as const;
+
+/** What the fabric carries between routers and nodes: 1500 bytes and the 50 of VXLAN, with room to spare. */
+const FABRIC_MTU = 1600;
+
+/**
+ * The cloud that Natto is for: endpoints behind `fabric-in`, the outside behind `fabric-out`, nodes between the two, ECMP toward the nodes
+ * on both sides, and `control` beside it all.
+ */
+export function natCloud(options: NatCloudOptions): LabInput {
+  const {
+    name,
+    nodes = 3,
+    endpoints = 12,
+    outsideHosts = 1,
+    plainForwarding = false,
+    run = "natto",
+  } = options;
+  const publicPrefixes = options.publicPrefixes ?? ["203.0.113.0/24"];
+  const returning = plainForwarding ? [...publicPrefixes, NAT_CLOUD.endpointSubnet] : publicPrefixes;
+  return {
+    apiVersion: "natto.dev/v1alpha1",
+    kind: "Lab",
+    metadata: { name },
+    spec: {
+      hosts: [
+        { name: "control", role: "control", processes: run === "natto" ? [serverProcess()] : [] },
+        {
+          name: "fabric-in",
+          role: "router",
+          // Without the second, what is meant for a dead node would go around among the others by the default route.
+          routes: [{ to: "default", via: ["node*"] }, { to: "10.0.0.0/8" }],
+        },
+        { name: "fabric-out", role: "router", routes: returning.map((to) => ({ to, via: ["node*"] })) },
+      ],
+      groups: [
+        nodeGroup(nodes, run === "natto"),
+        {
+          prefix: "ep",
+          count: endpoints,
+          role: "endpoint",
+          links: [
+            { interface: "eth0", to: "fabric-in", subnet: NAT_CLOUD.endpointSubnet, gateway: "10.0.0.1" },
+          ],
+          routes: [{ to: "default", via: ["eth0"] }],
+        },
+        {
+          prefix: "server",
+          count: outsideHosts,
+          role: "server",
+          links: [
+            { interface: "eth0", to: "fabric-out", subnet: NAT_CLOUD.outsideSubnet, gateway: "198.51.100.1" },
+          ],
+          routes: [{ to: "default", via: ["eth0"] }],
+          processes: [echoProcess()],
+        },
+      ],
+      management: { host: "control", subnet: NAT_CLOUD.managementSubnet },
+    },
+  };
+}
+
+type GroupInput = NonNullable<LabInput["spec"]["groups"]>[number];
+type ProcessInput = NonNullable<GroupInput["processes"]>[number];
+
+function nodeGroup(count: number, withAgent: boolean): GroupInput {
+  return {
+    prefix: "node",
+    count,
+    role: "node",
+    addresses: NAT_CLOUD.nodeAddresses,
+    links: [
+      { interface: "inside", to: "fabric-in", subnet: "10.253.0.0/23", mtu: FABRIC_MTU, announce: true },
+      { interface: "outside", to: "fabric-out", subnet: "10.253.2.0/23", mtu: FABRIC_MTU },
+    ],
+    routes: [
+      { to: "10.0.0.0/8", via: ["inside"] },
+      { to: "default", via: ["outside"] },
+    ],
+    processes: withAgent ? [agentProcess()] : [],
+  };
+}
+
+function serverProcess(): ProcessInput {
+  return {
+    name: "server",
+    command: [
+      "natto",
+      "server",
+      "--store",
+      "file:$(STATE)/natto.db",
+      "--listen",
+      "0.0.0.0:7474",
+      "--controller",
+    ],
+    ready: { tcp: 7474 },
+  };
+}
+
+function agentProcess(): ProcessInput {
+  const place = ["--node", "$(HOST)", "--cell", "default", "--address", "$(ADDRESS)"];
+  const interfaces = ["--inside", "inside", "--outside", "outside"];
+  const folders = ["--pin-folder", "$(BPF)", "--state-folder", "$(STATE)", "--max-sessions", "65536"];
+  return {
+    name: "agent",
+    command: ["natto", "agent", "--store", "http://$(MANAGEMENT):7474", ...place, ...interfaces, ...folders],
+  };
+}
+
+function echoProcess(): ProcessInput {
+  return {
+    name: "echo",
+    command: ["node", "$(TRAFFIC)/echo-server.ts"],
+    ready: { udp: 7007, tcp: 80 },
+  };
+}
