@@ -4,7 +4,8 @@ import { type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { NattoError } from "../errors.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
-import { cell, gateway, type OpenStore, rejectsWith, until } from "./contract.ts";
+import type { OpenStore } from "./contract.ts";
+import { cell, gateway, rejectsWith, until } from "./fixtures.ts";
 import { keyOf, keyText, type Selection, type Store, type WatchEvent } from "./store.ts";
 
 const CELLS: Selection<"Cell"> = { kind: "Cell" };

@@ -1,11 +1,10 @@
 /** The contract suite: what every driver of the store must do. Each driver's test runs all of it. */
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
-import { type ErrorCode, NattoError } from "../errors.ts";
+import { NattoError } from "../errors.ts";
 import type { ObjectOf } from "../model/kinds.ts";
-import { validateObject } from "../model/validate.ts";
 import { contractOfWatches } from "./contract-watch.ts";
+import { cell, gateway, rejectsWith } from "./fixtures.ts";
 import type { Store } from "./store.ts";
 
 export interface StoreSetup {
@@ -17,48 +16,6 @@ export interface StoreSetup {
 
 /** Opens an empty store; what it needs is closed by `t.after`. */
 export type OpenStore = (t: TestContext, setup?: StoreSetup) => Promise<Store>;
-
-export function cell(name: string, port = 4789, labels: Record<string, string> = {}): ObjectOf<"Cell"> {
-  return validateObject({
-    apiVersion: "natto.dev/v1alpha1",
-    kind: "Cell",
-    metadata: { name, labels },
-    spec: { vxlan: { port } },
-  }) as ObjectOf<"Cell">;
-}
-
-export function gateway(namespace: string, name: string, source = "10.0.0.0/24"): ObjectOf<"NatGateway"> {
-  return validateObject({
-    apiVersion: "natto.dev/v1alpha1",
-    kind: "NatGateway",
-    metadata: { namespace, name },
-    spec: { cell: "c1", sources: [source], addresses: { pool: "p1" } },
-  }) as ObjectOf<"NatGateway">;
-}
-
-/** Rejects unless the promise rejects with a NattoError of this code. */
-export async function rejectsWith(promise: Promise<unknown>, code: ErrorCode): Promise<NattoError> {
-  const error = await promise.then(
-    (value) => assert.fail(`expected ${code}, but it resolved to ${JSON.stringify(value)}`),
-    (thrown: unknown) => thrown,
-  );
-  assert(error instanceof NattoError, `expected a NattoError, got ${error}`);
-  assert.equal(error.code, code, error.message);
-  return error;
-}
-
-/** Waits until the condition holds; fails after the deadline. */
-export async function until(
-  condition: () => boolean | Promise<boolean>,
-  what: string,
-  deadlineMs = 10_000,
-): Promise<void> {
-  const end = performance.now() + deadlineMs;
-  while (!(await condition())) {
-    if (performance.now() > end) assert.fail(`waited ${deadlineMs} ms in vain until ${what}`);
-    await delay(5);
-  }
-}
 
 export function contractOfStores(driver: string, open: OpenStore): void {
   describe(`the ${driver} store keeps the contract:`, () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cell, gateway, until } from "./contract.ts";
+import { cell, gateway, until } from "./fixtures.ts";
 import { DEFAULT_HISTORY } from "./key-value.ts";
 import { openMemoryStore } from "./memory-store.ts";
 import { openMirror } from "./mirror.ts";
