@@ -1,0 +1,194 @@
+/**
+ * The reference model of the dataplane: what one node does to one packet. It is written to be read next to docs/dataplane.md, whose
+ * numbers of steps stand here, and is the oracle for the XDP program. It changes nothing: it returns the next state.
+ */
+import { type Ipv4View, parseIpv4 } from "../packet.ts";
+import { type Classified, classify } from "./classify.ts";
+import { findSession, type Indexed, notePacket, openSession } from "./sessions.ts";
+import {
+  type Counter,
+  type Direction,
+  type DropCounter,
+  type Gateway,
+  gatewayOfSource,
+  type ModelConfig,
+  ownerOfSlot,
+  type Role,
+  type Session,
+  type SlotName,
+  type State,
+  slotOfPublic,
+  slotOfSource,
+  type Tuple,
+} from "./state.ts";
+import { isWrapped, unwrap, WRAP_BYTES, wrap } from "./steer.ts";
+import { type Forwarded, forward, type RouteLookup, translate } from "./translate.ts";
+
+/** A packet that comes to a node. */
+export interface Arrival {
+  /** From the Ethernet header on. */
+  readonly frame: Buffer;
+  /** Of the interface it came to. */
+  readonly role: Role;
+  /** Milliseconds. */
+  readonly now: number;
+  readonly route: RouteLookup;
+}
+
+/** XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX. */
+export type Verdict =
+  | { readonly kind: "drop"; readonly counter: DropCounter }
+  | { readonly kind: "kernel" }
+  | { readonly kind: "redirect"; readonly ifindex: number }
+  | { readonly kind: "transmit" };
+
+export interface Outcome {
+  readonly state: State;
+  readonly verdict: Verdict;
+  /** The frame as it leaves or goes to the kernel; undefined when it is dropped. */
+  readonly packet: Buffer | undefined;
+  /** Each grows by one packet. In the order of the steps. */
+  readonly counters: readonly Counter[];
+}
+
+/** A packet of which the direction is known. */
+interface Directed {
+  readonly frame: Buffer;
+  readonly ip: Ipv4View;
+  readonly direction: Direction;
+  /** It came from another node, which found that this one owns it. */
+  readonly unwrapped: boolean;
+  readonly now: number;
+  readonly route: RouteLookup;
+}
+
+/** What a node with this configuration and state does to a packet. */
+export function step(config: ModelConfig, state: State, arrival: Arrival): Outcome {
+  const { frame, role, now, route } = arrival;
+  const parsed = parseIpv4(frame);
+  if (!parsed.ok) {
+    return parsed.reason === "not-ipv4" ? kernel(state, frame) : drop(state, "drop_malformed"); // 1, 2
+  }
+  const { ip } = parsed;
+  if (isWrapped(config, frame, ip)) return receiveWrapped(config, state, arrival, ip); // 3
+  const direction = directionOf(config, role, ip); // 4
+  return handle(config, state, { frame, ip, direction, unwrapped: false, now, route });
+}
+
+function directionOf(config: ModelConfig, role: Role, ip: Ipv4View): Direction {
+  if (role === "both") return config.addresses.has(ip.destination) ? "inbound" : "outbound";
+  return role === "inside" ? "outbound" : "inbound";
+}
+
+function receiveWrapped(config: ModelConfig, state: State, arrival: Arrival, outer: Ipv4View): Outcome {
+  const content = unwrap(config, arrival.frame, outer);
+  if (content.kind === "bad") return drop(state, "drop_bad_wrap");
+  if (content.kind === "probe") {
+    return {
+      state,
+      verdict: { kind: "transmit" },
+      packet: content.answer,
+      counters: ["probes_answered"],
+    };
+  }
+  const { frame, ip, direction } = content;
+  const { now, route } = arrival;
+  return counted("unwrapped", handle(config, state, { frame, ip, direction, unwrapped: true, now, route }));
+}
+
+/** Steps 5 to 13. An established session is looked for first: it lives on when its source is not enrolled any more. */
+function handle(config: ModelConfig, state: State, packet: Directed): Outcome {
+  const { frame, ip, direction, unwrapped } = packet;
+  const classified = classify(frame, ip, direction);
+  const session = classified.ok ? findSession(config, state, classified.tuple, direction) : undefined;
+  if (classified.ok && session) {
+    if (ip.ttl <= 1) return kernel(state, frame); // 9
+    return forwardSession(state, packet, session, classified.tcpFlags); // 10
+  }
+  const gateway =
+    direction === "outbound" ? gatewayOfSource(config, ip.source) : config.addresses.get(ip.destination);
+  if (!gateway) return unwrapped ? drop(state, "drop_bad_wrap") : kernel(state, frame); // 5
+  if (!classified.ok) return drop(state, classified.drop); // 6, 7
+  if (ip.ttl <= 1) return kernel(state, frame); // 9
+  return handleUnknown(config, state, packet, gateway, classified);
+}
+
+/** Steps 11 to 14: a packet of ours that belongs to no session here. */
+function handleUnknown(
+  config: ModelConfig,
+  state: State,
+  packet: Directed,
+  gateway: Gateway,
+  { tuple, tcpFlags }: Extract<Classified, { ok: true }>,
+): Outcome {
+  const { direction, unwrapped } = packet;
+  if (direction === "inbound" && !slotOfPublic(gateway, tuple.destination)) {
+    return drop(state, "drop_no_session"); // 11
+  }
+  const slot = slotOf(gateway, tuple, direction);
+  const owner = slot && ownerOfSlot(config, slot);
+  if (!owner || owner.kind === "nobody") return drop(state, "drop_no_owner"); // 12
+  if (owner.kind === "peer") {
+    return unwrapped ? drop(state, "drop_not_owner") : steer(config, state, packet, tuple, owner.address);
+  }
+  if (direction === "inbound") return drop(state, "drop_no_session"); // 13
+  const opened = openSession(config, state, slot, tuple, tcpFlags); // 14
+  if (!opened.ok) return drop(state, opened.drop);
+  const created = counted("sessions_created", forwardSession(opened.state, packet, opened.session, tcpFlags));
+  return opened.endedStale ? counted("sessions_expired", created) : created;
+}
+
+function slotOf(gateway: Gateway, tuple: Tuple, direction: Direction): SlotName | undefined {
+  return direction === "outbound"
+    ? slotOfSource(gateway, tuple.network, tuple.source.address)
+    : slotOfPublic(gateway, tuple.destination);
+}
+
+function steer(config: ModelConfig, state: State, packet: Directed, tuple: Tuple, owner: number): Outcome {
+  const { frame, ip, direction, route } = packet;
+  const wrapped = wrap(config, frame, ip, tuple, direction, owner);
+  const sent = forward(wrapped, ip.totalBytes + WRAP_BYTES, route(owner));
+  return finish(state, sent, direction === "outbound" ? "steered_out" : "steered_in");
+}
+
+/** Steps 15 to 17. */
+function forwardSession(
+  state: State,
+  packet: Directed,
+  session: Indexed<Session>,
+  tcpFlags: number,
+): Outcome {
+  const { frame, ip, direction, now, route } = packet;
+  const { record } = session;
+  const outbound = direction === "outbound";
+  const noted = notePacket(state, session, direction, tcpFlags, now); // 17
+  const translated = translate(frame, ip, direction, outbound ? record.public : record.inside); // 15
+  const destination = outbound ? record.remote.address : record.inside.address;
+  const sent = forward(translated, ip.totalBytes, route(destination)); // 16
+  return finish(noted, sent, outbound ? "translated_out" : "translated_in");
+}
+
+function finish(state: State, sent: Forwarded, counter: Counter): Outcome {
+  switch (sent.kind) {
+    case "drop":
+      return drop(state, sent.drop);
+    case "kernel":
+      return counted(counter, kernel(state, sent.packet));
+    case "redirect": {
+      const { ifindex, packet } = sent;
+      return { state, verdict: { kind: "redirect", ifindex }, packet, counters: [counter] };
+    }
+  }
+}
+
+function counted(counter: Counter, outcome: Outcome): Outcome {
+  return { ...outcome, counters: [counter, ...outcome.counters] };
+}
+
+function kernel(state: State, packet: Buffer): Outcome {
+  return { state, verdict: { kind: "kernel" }, packet, counters: [] };
+}
+
+function drop(state: State, counter: DropCounter): Outcome {
+  return { state, verdict: { kind: "drop", counter }, packet: undefined, counters: [counter] };
+}

@@ -1,0 +1,85 @@
+/** Rewriting and forwarding (steps 15 and 16 of docs/dataplane.md). */
+import { ETHERNET_BYTES, type Ipv4View, PROTOCOL, updateChecksum, words, writeMac } from "../packet.ts";
+import type { AddressPort, Direction, DropCounter } from "./state.ts";
+
+/** What the node's routing table says about a destination. */
+export type Route =
+  | {
+      readonly kind: "found";
+      readonly ifindex: number;
+      readonly sourceMac: string;
+      readonly destinationMac: string;
+      /** Largest IP packet in bytes. */
+      readonly mtu: number;
+    }
+  /** The neighbour's MAC address is not known yet. */
+  | { readonly kind: "no-neighbour"; readonly mtu: number }
+  /** The destination is the node itself. */
+  | { readonly kind: "local" }
+  /** None, or a prohibiting one. */
+  | { readonly kind: "none" };
+
+export type RouteLookup = (destination: number) => Route;
+
+export type Forwarded =
+  | { readonly kind: "redirect"; readonly ifindex: number; readonly packet: Buffer }
+  | { readonly kind: "kernel"; readonly packet: Buffer }
+  | { readonly kind: "drop"; readonly drop: DropCounter };
+
+/** Step 15: gives the endpoint's side of a packet another address and port. `frame` stays as it is. */
+export function translate(frame: Buffer, ip: Ipv4View, direction: Direction, to: AddressPort): Buffer {
+  const out = Buffer.from(frame);
+  const outbound = direction === "outbound";
+  const addressAt = ETHERNET_BYTES + (outbound ? 12 : 16);
+  const portAt = ip.payloadAt + portOffset(ip.protocol, outbound);
+  const fromAddress = words(frame.readUInt32BE(addressAt));
+  const fromPort = frame.readUInt16BE(portAt);
+
+  out.writeUInt32BE(to.address, addressAt);
+  out.writeUInt16BE(to.port, portAt);
+  updateAt(out, ETHERNET_BYTES + 10, fromAddress, words(to.address));
+  switch (ip.protocol) {
+    case PROTOCOL.tcp:
+      updateAt(out, ip.payloadAt + 16, [...fromAddress, fromPort], [...words(to.address), to.port]);
+      break;
+    case PROTOCOL.udp:
+      if (frame.readUInt16BE(ip.payloadAt + 6) === 0) break;
+      updateAt(out, ip.payloadAt + 6, [...fromAddress, fromPort], [...words(to.address), to.port]);
+      if (out.readUInt16BE(ip.payloadAt + 6) === 0) out.writeUInt16BE(0xffff, ip.payloadAt + 6);
+      break;
+    case PROTOCOL.icmp:
+      updateAt(out, ip.payloadAt + 2, [fromPort], [to.port]);
+      break;
+  }
+  return out;
+}
+
+/** Offset in the transport header of the endpoint's port; ICMP echo has the identifier in its place. */
+function portOffset(protocol: number, outbound: boolean): number {
+  if (protocol === PROTOCOL.icmp) return 4;
+  return outbound ? 0 : 2;
+}
+
+function updateAt(frame: Buffer, at: number, from: readonly number[], to: readonly number[]): void {
+  frame.writeUInt16BE(updateChecksum(frame.readUInt16BE(at), from, to), at);
+}
+
+/** Step 16: sends a packet of `ipBytes` where the routing table says. `frame` stays as it is. */
+export function forward(frame: Buffer, ipBytes: number, route: Route): Forwarded {
+  if (route.kind === "none") return { kind: "drop", drop: "drop_no_route" };
+  if (route.kind === "local") return { kind: "kernel", packet: frame };
+  if (ipBytes > route.mtu) return { kind: "drop", drop: "drop_too_big" };
+  if (route.kind === "no-neighbour") return { kind: "kernel", packet: frame };
+  const packet = Buffer.from(frame);
+  decrementTtl(packet);
+  writeMac(packet, 0, route.destinationMac);
+  writeMac(packet, 6, route.sourceMac);
+  return { kind: "redirect", ifindex: route.ifindex, packet };
+}
+
+function decrementTtl(frame: Buffer): void {
+  const at = ETHERNET_BYTES + 8;
+  const before = frame.readUInt16BE(at);
+  frame.writeUInt8(frame.readUInt8(at) - 1, at);
+  updateAt(frame, ETHERNET_BYTES + 10, [before], [frame.readUInt16BE(at)]);
+}
