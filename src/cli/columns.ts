@@ -1,0 +1,151 @@
+/** The columns with which `natto get` shows each kind. Pure. */
+
+import { NODE_READY, ZONE_LABEL } from "../model/gateway-node.ts";
+import { type Kind, kindInfo, type ObjectOf } from "../model/kinds.ts";
+import type { Condition } from "../model/meta.ts";
+import { GATEWAY_ACCEPTED, GATEWAY_READY } from "../model/nat-gateway.ts";
+import { NOBODY } from "../model/placement.ts";
+import { formatAge } from "./age.ts";
+
+export interface Column<K extends Kind> {
+  readonly header: string;
+  /** Only with `-o wide`. */
+  readonly wide?: boolean;
+  /** The cell; empty when there is nothing to say. */
+  readonly cell: (object: ObjectOf<K>) => string;
+}
+
+const COLUMNS: { readonly [K in Kind]: readonly Column<K>[] } = {
+  Cell: [
+    { header: "NODES", cell: ({ status }) => (status ? `${status.readyNodes}/${status.totalNodes}` : "") },
+    { header: "TTL", wide: true, cell: ({ spec }) => `${spec.membership.ttlSeconds}s` },
+    { header: "MAX-LOSS", wide: true, cell: ({ spec }) => `${spec.membership.maxLossPercent}%` },
+    { header: "VXLAN-PORT", wide: true, cell: ({ spec }) => `${spec.vxlan.port}` },
+    { header: "TROUBLE", wide: true, cell: ({ status }) => trouble(status?.conditions) },
+  ],
+  GatewayNode: [
+    { header: "CELL", cell: ({ spec }) => spec.cell },
+    { header: "READY", cell: ({ status }) => conditionStatus(status?.conditions, NODE_READY) },
+    { header: "DRAIN", cell: ({ spec }) => (spec.drain ? "yes" : "no") },
+    { header: "WEIGHT", cell: ({ spec }) => `${spec.weight}` },
+    { header: "ADDRESS", cell: ({ spec }) => spec.address },
+    {
+      header: "SESSIONS",
+      cell: ({ status }) => (status?.sessions ? `${status.sessions.used}/${status.sessions.capacity}` : ""),
+    },
+    { header: "APPLIED", cell: ({ status }) => `${status?.applied?.generation ?? ""}` },
+    { header: "ZONE", wide: true, cell: ({ metadata }) => metadata.labels[ZONE_LABEL] ?? "" },
+    { header: "INSIDE", wide: true, cell: ({ spec }) => spec.interfaces.inside },
+    { header: "OUTSIDE", wide: true, cell: ({ spec }) => spec.interfaces.outside },
+    { header: "AGENT", wide: true, cell: ({ status }) => status?.agent?.version ?? "" },
+    { header: "TROUBLE", wide: true, cell: ({ status }) => reasonUnless(status?.conditions, [NODE_READY]) },
+  ],
+  AddressPool: [
+    { header: "CIDRS", cell: ({ spec }) => some(spec.cidrs) },
+    { header: "ALLOCATED", cell: ({ status }) => (status ? `${status.allocated}/${status.total}` : "") },
+    { header: "TROUBLE", wide: true, cell: ({ status }) => trouble(status?.conditions) },
+  ],
+  NatGateway: [
+    { header: "CELL", cell: ({ spec }) => spec.cell },
+    { header: "READY", cell: ({ status }) => conditionStatus(status?.conditions, GATEWAY_READY) },
+    { header: "ADDRESSES", cell: ({ status }) => some(status?.addresses ?? []) },
+    { header: "SOURCES", cell: ({ spec }) => some(spec.sources) },
+    { header: "OWNERS", cell: ({ status }) => `${Object.keys(status?.owners ?? {}).length}` },
+    { header: "SLOTS", wide: true, cell: ({ status }) => slotCounts(status?.owners ?? {}) },
+    { header: "PORTS/SLOT", wide: true, cell: ({ spec }) => `${spec.ports.perSlot}` },
+    { header: "POOL", wide: true, cell: ({ spec }) => spec.addresses.pool },
+    {
+      header: "TROUBLE",
+      wide: true,
+      cell: ({ status }) => reasonUnless(status?.conditions, [GATEWAY_ACCEPTED, GATEWAY_READY]),
+    },
+  ],
+  Placement: [
+    { header: "CELL", cell: ({ spec }) => spec.cell },
+    { header: "ADDRESSES", cell: ({ spec }) => some(spec.addresses.map(({ address }) => address)) },
+    { header: "NODES", cell: ({ spec }) => some(spec.nodes) },
+    { header: "SLOTS", cell: ({ spec }) => `${spec.addresses.flatMap(({ owners }) => owners).length}` },
+    {
+      header: "UNOWNED",
+      cell: ({ spec }) =>
+        `${spec.addresses.flatMap(({ owners }) => owners).filter((owner) => owner === NOBODY).length}`,
+    },
+    { header: "POOL", wide: true, cell: ({ spec }) => spec.pool },
+  ],
+  NodeConfig: [
+    { header: "CELL", cell: ({ spec }) => spec.cell },
+    { header: "ADDRESS", cell: ({ spec }) => spec.node.address },
+    { header: "PEERS", cell: ({ spec }) => `${spec.peers.length}` },
+    { header: "GATEWAYS", cell: ({ spec }) => `${spec.gateways.length}` },
+    { header: "GENERATION", cell: ({ metadata }) => `${metadata.generation}` },
+  ],
+  Lease: [
+    { header: "CELL", cell: ({ spec }) => spec.cell },
+    { header: "RENEWALS", cell: ({ spec }) => `${spec.renewals}` },
+    { header: "RENEWED-AT", cell: ({ spec }) => spec.renewedAt },
+    { header: "PEERS-ALIVE", cell: ({ spec }) => some(spec.peersAlive) },
+  ],
+};
+
+export interface ColumnOptions {
+  readonly wide: boolean;
+  /** Whether to show namespaces, of kinds that have them. */
+  readonly namespaces: boolean;
+  /** The clock, in milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+/** The columns of a kind, with namespace and name in front and the age at the end. */
+export function columnsOf<K extends Kind>(
+  kind: K,
+  { wide, namespaces, now }: ColumnOptions,
+): readonly Column<K>[] {
+  const namespace: Column<K> = { header: "NAMESPACE", cell: ({ metadata }) => metadata.namespace ?? "" };
+  const name: Column<K> = { header: "NAME", cell: ({ metadata }) => metadata.name };
+  const age: Column<K> = {
+    header: "AGE",
+    cell: ({ metadata }) => formatAge(metadata.creationTimestamp, now()),
+  };
+  const own = COLUMNS[kind].filter((column) => wide || !column.wide);
+  return [...(namespaces && kindInfo(kind).namespaced ? [namespace] : []), name, ...own, age];
+}
+
+/** The header and one row for each object. */
+export function tableRows<K extends Kind>(
+  kind: K,
+  objects: readonly ObjectOf<K>[],
+  options: ColumnOptions,
+): string[][] {
+  const columns = columnsOf(kind, options);
+  return [
+    columns.map(({ header }) => header),
+    ...objects.map((object) => columns.map(({ cell }) => cell(object))),
+  ];
+}
+
+/** The first few words, and how many more there are. */
+function some(words: readonly string[], most = 3): string {
+  const more = words.length - most;
+  return more > 0 ? `${words.slice(0, most).join(",")}+${more}` : words.join(",");
+}
+
+function slotCounts(owners: Readonly<Record<string, number>>): string {
+  return Object.entries(owners)
+    .map(([node, slots]) => `${node}=${slots}`)
+    .join(",");
+}
+
+function conditionStatus(conditions: readonly Condition[] = [], type: string): string {
+  return conditions.find((condition) => condition.type === type)?.status ?? "Unknown";
+}
+
+/** Why the first of these conditions that does not hold does not. */
+function reasonUnless(conditions: readonly Condition[] = [], types: readonly string[]): string {
+  const failing = conditions.filter(({ type, status }) => types.includes(type) && status !== "True");
+  return failing[0]?.reason ?? "";
+}
+
+/** Of kinds without conditions that must hold: the reason of the first that is not well. */
+function trouble(conditions: readonly Condition[] = []): string {
+  return conditions.find(({ status }) => status === "False")?.reason ?? "";
+}

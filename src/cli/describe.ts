@@ -1,0 +1,253 @@
+/** What `natto describe` knows about an object, from the object and from what is related to it. Pure. */
+import type { AddressPool } from "../model/address-pool.ts";
+import type { Cell } from "../model/cell.ts";
+import { type GatewayNode, NODE_READY, ZONE_LABEL } from "../model/gateway-node.ts";
+import type { AnyObject } from "../model/kinds.ts";
+import type { Lease } from "../model/lease.ts";
+import type { Condition } from "../model/meta.ts";
+import type { NatGateway } from "../model/nat-gateway.ts";
+import type { NodeConfig } from "../model/node-config.ts";
+import type { Placement } from "../model/placement.ts";
+import { formatAge } from "./age.ts";
+import { LAST_APPLIED } from "./apply.ts";
+import type { Facts, Row } from "./facts.ts";
+import { formatRange, mergedPorts, nodeName, slotsByOwner } from "./owned-slots.ts";
+
+/** Other objects that say something about the one described; those of kinds that say nothing about it may be left out. */
+export interface Related {
+  readonly placements: readonly Placement[];
+  readonly nodes: readonly GatewayNode[];
+  readonly nodeConfig: NodeConfig | undefined;
+  readonly lease: Lease | undefined;
+}
+
+/** The facts about an object at `now` (milliseconds since 1970). */
+export function describe(object: AnyObject, related: Related, now: number): Facts {
+  switch (object.kind) {
+    case "Cell":
+      return { ...identity(object, now), ...cellFacts(object, related, now) };
+    case "GatewayNode":
+      return { ...identity(object, now), ...nodeFacts(object, related, now) };
+    case "AddressPool":
+      return { ...identity(object, now), ...poolFacts(object, related, now) };
+    case "NatGateway":
+      return { ...identity(object, now), ...gatewayFacts(object, related, now) };
+    case "Placement":
+      return { ...identity(object, now), ...placementFacts(object) };
+    case "NodeConfig":
+      return { ...identity(object, now), ...nodeConfigFacts(object) };
+    case "Lease":
+      return { ...identity(object, now), ...object.spec };
+  }
+}
+
+function identity({ kind, metadata }: AnyObject, now: number): Facts {
+  const { [LAST_APPLIED]: _, ...annotations } = metadata.annotations;
+  return {
+    kind,
+    name: metadata.name,
+    ...(metadata.namespace === undefined ? {} : { namespace: metadata.namespace }),
+    uid: metadata.uid,
+    created: metadata.creationTimestamp,
+    age: formatAge(metadata.creationTimestamp, now),
+    generation: metadata.generation,
+    labels: metadata.labels,
+    annotations,
+  };
+}
+
+function cellFacts({ metadata, spec, status }: Cell, related: Related, now: number): Facts {
+  const nodes = related.nodes.filter((node) => node.spec.cell === metadata.name);
+  const placements = related.placements.filter((placement) => placement.spec.cell === metadata.name);
+  const slots = slotsByNode(placements);
+  return {
+    readyNodes: `${status?.readyNodes ?? 0} of ${status?.totalNodes ?? 0}`,
+    vxlanPort: spec.vxlan.port,
+    gateways: placements.length,
+    membership: { ttlSeconds: spec.membership.ttlSeconds, maxLossPercent: spec.membership.maxLossPercent },
+    nodes: nodes.map((node) => ({
+      node: node.metadata.name,
+      ready: conditionStatus(node.status?.conditions, NODE_READY),
+      drain: node.spec.drain,
+      weight: node.spec.weight,
+      zone: node.metadata.labels[ZONE_LABEL] ?? "",
+      address: node.spec.address,
+      slots: slots.get(node.metadata.name) ?? 0,
+    })),
+    conditions: conditionRows(status?.conditions, now),
+  };
+}
+
+function nodeFacts({ metadata, spec, status }: GatewayNode, related: Related, now: number): Facts {
+  const { nodeConfig, lease } = related;
+  const current = nodeConfig?.metadata.generation;
+  const applied = status?.applied;
+  return {
+    cell: spec.cell,
+    address: spec.address,
+    inside: spec.interfaces.inside,
+    outside: spec.interfaces.outside,
+    zone: metadata.labels[ZONE_LABEL] ?? "none",
+    drain: spec.drain,
+    weight: spec.weight,
+    agent: status?.agent
+      ? {
+          version: status.agent.version,
+          started: status.agent.startedAt,
+          up: formatAge(status.agent.startedAt, now),
+        }
+      : "never reported",
+    configuration: {
+      current: current ?? "none published",
+      applied: applied?.generation ?? "none",
+      upToDate: applied !== undefined && applied.generation === current,
+      ...(applied ? { at: applied.at, digest: applied.digest } : {}),
+    },
+    heartbeat: lease
+      ? { renewals: lease.spec.renewals, renewedAt: lease.spec.renewedAt, peersAlive: lease.spec.peersAlive }
+      : "none",
+    sessions: status?.sessions ? `${status.sessions.used} of ${status.sessions.capacity}` : "unknown",
+    slots: nodeSlots(metadata.name, related.placements),
+    counters: status?.counters ?? {},
+    conditions: conditionRows(status?.conditions, now),
+  };
+}
+
+/** The slots that a node owns, and how many more it is next in line for, by gateway and address. */
+function nodeSlots(node: string, placements: readonly Placement[]): Row[] {
+  return placements.flatMap(({ metadata, spec }) => {
+    const index = spec.nodes.indexOf(node);
+    if (index < 0) return [];
+    return spec.addresses.map(({ address, owners, backups }) => {
+      const own = owners.flatMap((owner, slot) => (owner === index ? [slot] : []));
+      return {
+        gateway: `${metadata.namespace}/${metadata.name}`,
+        address,
+        owned: `${own.length} of ${owners.length}`,
+        nextInLine: backups.filter((backup) => backup === index).length,
+        ports: mergedPorts(own, spec.portsPerSlot).map(formatRange),
+      };
+    });
+  });
+}
+
+function poolFacts({ metadata, spec, status }: AddressPool, related: Related, now: number): Facts {
+  const held = related.placements.filter((placement) => placement.spec.pool === metadata.name);
+  return {
+    cidrs: spec.cidrs,
+    allocated: `${status?.allocated ?? 0} of ${status?.total ?? 0}`,
+    addresses: held.flatMap((placement) =>
+      placement.spec.addresses.map(({ address }) => ({
+        address,
+        gateway: `${placement.metadata.namespace}/${placement.metadata.name}`,
+      })),
+    ),
+    conditions: conditionRows(status?.conditions, now),
+  };
+}
+
+function gatewayFacts({ metadata, spec, status }: NatGateway, related: Related, now: number): Facts {
+  const placement = related.placements.find(
+    (candidate) =>
+      candidate.metadata.namespace === metadata.namespace && candidate.metadata.name === metadata.name,
+  );
+  const addresses = placement?.spec.addresses.map(({ address }) => address) ?? [];
+  return {
+    cell: spec.cell,
+    sources: spec.sources,
+    pool: spec.addresses.pool,
+    addresses,
+    addressesWanted: spec.addresses.count,
+    shardSize: spec.shard.size,
+    portsPerSlot: spec.ports.perSlot,
+    planned: status?.observedGeneration === metadata.generation,
+    timeouts: spec.timeouts,
+    ...(placement ? placementSlots(placement) : {}),
+    conditions: conditionRows(status?.conditions, now),
+  };
+}
+
+function placementFacts(placement: Placement): Facts {
+  const { spec } = placement;
+  return {
+    cell: spec.cell,
+    pool: spec.pool,
+    portsPerSlot: spec.portsPerSlot,
+    nodes: spec.nodes,
+    ...placementSlots(placement),
+  };
+}
+
+/** Who owns which ports of each address, and who takes over how many slots of whom. */
+function placementSlots(placement: Placement): { readonly slots: Row[]; readonly takeOver: Row[] } {
+  const { addresses, nodes, portsPerSlot } = placement.spec;
+  const slots = addresses.flatMap((placed) =>
+    slotsByOwner(placement, placed).map(({ owner, slots: own }) => ({
+      address: placed.address,
+      owner,
+      slots: `${own.length} of ${placed.owners.length}`,
+      ports: mergedPorts(own, portsPerSlot).map(formatRange),
+    })),
+  );
+  const heirs = new Map<string, Map<string, number>>();
+  for (const { owners, backups } of addresses) {
+    for (const [slot, ownerIndex] of owners.entries()) {
+      const owner = nodes[ownerIndex];
+      if (owner === undefined) continue;
+      const heir = nodeName(placement, backups[slot]);
+      const counts = heirs.get(owner) ?? new Map<string, number>();
+      heirs.set(owner, counts.set(heir, (counts.get(heir) ?? 0) + 1));
+    }
+  }
+  const takeOver = [...heirs].sort(byKey).map(([ifGone, counts]) => ({
+    ifGone,
+    nextInLine: [...counts].sort(byKey).map(([heir, count]) => `${heir} ${count}`),
+  }));
+  return { slots, takeOver };
+}
+
+function nodeConfigFacts({ spec }: NodeConfig): Facts {
+  return {
+    cell: spec.cell,
+    address: spec.node.address,
+    inside: spec.node.interfaces.inside,
+    outside: spec.node.interfaces.outside,
+    vxlanPort: spec.vxlan.port,
+    peers: spec.peers,
+    gateways: spec.gateways.map((gateway) => ({
+      gateway: `${gateway.namespace}/${gateway.name}`,
+      sources: gateway.sources,
+      addresses: gateway.addresses.map(({ address }) => address),
+      nodes: gateway.nodes,
+    })),
+  };
+}
+
+function slotsByNode(placements: readonly Placement[]): Map<string, number> {
+  const slots = new Map<string, number>();
+  for (const { spec } of placements) {
+    for (const owner of spec.addresses.flatMap(({ owners }) => owners)) {
+      const node = spec.nodes[owner];
+      if (node !== undefined) slots.set(node, (slots.get(node) ?? 0) + 1);
+    }
+  }
+  return slots;
+}
+
+function conditionRows(conditions: readonly Condition[] = [], now: number): Row[] {
+  return conditions.map(({ type, status, reason, message, lastTransitionTime }) => ({
+    type,
+    status,
+    since: formatAge(lastTransitionTime, now),
+    reason,
+    message,
+  }));
+}
+
+function conditionStatus(conditions: readonly Condition[] = [], type: string): string {
+  return conditions.find((condition) => condition.type === type)?.status ?? "Unknown";
+}
+
+function byKey([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1;
+}

@@ -1,0 +1,219 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { NattoError } from "../errors.ts";
+import type { AddressPool } from "../model/address-pool.ts";
+import { cidr, formatAddress } from "../model/ipv4.ts";
+import type { NatGateway } from "../model/nat-gateway.ts";
+import type { Placement } from "../model/placement.ts";
+import { slotsPerAddress } from "../model/slots.ts";
+import { validateObject } from "../model/validate.ts";
+import { mergedPorts, NOBODY_TEXT, slotsByOwner } from "./owned-slots.ts";
+import { MAX_ENDPOINTS_TRIED, type Plans, parseQuestion, whois } from "./whois.ts";
+
+const PER_SLOT = 1024;
+const SLOTS = slotsPerAddress(PER_SLOT);
+
+function object(kind: string, name: string, spec: unknown, namespace?: string): unknown {
+  return validateObject({ apiVersion: "natto.dev/v1alpha1", kind, metadata: { name, namespace }, spec });
+}
+
+/** A gateway team-a/NAME whose slots are dealt to the nodes in turn; the next node is next in line. */
+function placed(
+  name: string,
+  cell: string,
+  source: string,
+  addresses: readonly string[],
+  nodes = ["a", "b", "c"],
+) {
+  const spec = { cell, sources: [source], addresses: { pool: "public", count: addresses.length } };
+  const owners = Array.from({ length: SLOTS }, (_, slot) => (nodes.length > 0 ? slot % nodes.length : -1));
+  const backups = owners.map((owner) => (nodes.length > 1 ? (owner + 1) % nodes.length : -1));
+  const placement = {
+    cell,
+    pool: "public",
+    portsPerSlot: PER_SLOT,
+    nodes,
+    addresses: addresses.map((address) => ({ address, owners, backups })),
+  };
+  return {
+    gateway: object("NatGateway", name, spec, "team-a") as NatGateway,
+    placement: object("Placement", name, placement, "team-a") as Placement,
+  };
+}
+
+const POOL = object("AddressPool", "public", { cidrs: ["203.0.113.0/28"] }) as AddressPool;
+
+function plans(...placements: readonly ReturnType<typeof placed>[]): Plans {
+  return {
+    gateways: placements.map(({ gateway }) => gateway),
+    placements: placements.map(({ placement }) => placement),
+    pools: [POOL],
+  };
+}
+
+const web = placed("web", "main", "10.0.0.0/24", ["203.0.113.1", "203.0.113.2"]);
+
+function ask(text: string, known: Plans = plans(web)) {
+  return whois(parseQuestion(text), known);
+}
+
+function refusal(text: string, known?: Plans): NattoError {
+  try {
+    ask(text, known);
+  } catch (thrown) {
+    assert(thrown instanceof NattoError);
+    return thrown;
+  }
+  return assert.fail(`${text} was answered`);
+}
+
+test("a public address and port has one slot, an owner and a next in line", () => {
+  const [answer, ...others] = ask("203.0.113.2:3100");
+  assert.equal(others.length, 0);
+  assert(answer?.question === "port");
+  assert.deepEqual(
+    { ...answer, endpoints: answer.endpoints.total },
+    {
+      question: "port",
+      port: 3100,
+      gateway: "team-a/web",
+      cell: "main",
+      publicAddress: "203.0.113.2",
+      slot: 2,
+      ports: "3072-4095",
+      owner: "c",
+      nextInLine: "a",
+      endpoints: 256,
+    },
+  );
+});
+
+test("asking for an endpoint and then for its public port leads back to the endpoint", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 255 }),
+      fc.integer({ min: 0, max: PER_SLOT - 1 }),
+      (host, offset) => {
+        const endpoint = formatAddress(cidr("10.0.0.0/24").first + host);
+        const [forward] = ask(endpoint);
+        assert(forward?.question === "endpoint");
+        const port = Number(forward.ports.split("-")[0]) + offset;
+        const [back] = ask(`${forward.publicAddress}:${port}`);
+        assert(back?.question === "port");
+        assert.equal(back.owner, forward.owner);
+        assert.equal(back.slot, forward.slot);
+        assert(back.endpoints.first.includes(endpoint));
+        assert.equal(back.endpoints.count, back.endpoints.first.length);
+      },
+    ),
+  );
+});
+
+test("the endpoints of all slots together are all addresses of the sources, each once", () => {
+  const counts = ["203.0.113.1", "203.0.113.2"].flatMap((address) =>
+    Array.from({ length: SLOTS }, (_, slot) => {
+      const [answer] = ask(`${address}:${1024 + slot * PER_SLOT}`);
+      return answer?.question === "port" ? answer.endpoints.count : Number.NaN;
+    }),
+  );
+  assert.equal(
+    counts.reduce((sum, count) => sum + count, 0),
+    256,
+  );
+});
+
+test("of very large sources only a bounded number of addresses is tried, and the answer says so", () => {
+  const [answer] = ask("203.0.113.1:2000", plans(placed("huge", "main", "10.0.0.0/8", ["203.0.113.1"])));
+  assert(answer?.question === "port");
+  assert.deepEqual([answer.endpoints.tried, answer.endpoints.total], [MAX_ENDPOINTS_TRIED, 2 ** 24]);
+  assert(answer.endpoints.count > answer.endpoints.first.length);
+});
+
+test("a whole public address shows every owner's ports", () => {
+  const [answer] = ask("203.0.113.1");
+  assert(answer?.question === "public-address");
+  assert.deepEqual(Object.keys(answer.owners), ["a", "b", "c"]);
+  assert.deepEqual(answer.owners.b?.slice(0, 2), ["2048-3071", "5120-6143"]);
+});
+
+test("an endpoint that two cells serve has an answer for each", () => {
+  const other = placed("lab", "test", "10.0.0.0/24", ["203.0.113.3"]);
+  const answers = ask("10.0.0.5", plans(web, other));
+  assert.deepEqual(
+    answers.map(({ cell, gateway }) => [cell, gateway]),
+    [
+      ["main", "team-a/web"],
+      ["test", "team-a/lab"],
+    ],
+  );
+});
+
+test("of two gateways in one cell the one with the longer prefix serves the endpoint, as on the nodes", () => {
+  const narrow = placed("narrow", "main", "10.0.0.0/28", ["203.0.113.3"]);
+  for (const known of [plans(web, narrow), plans(narrow, web)]) {
+    assert.deepEqual(
+      ask("10.0.0.5", known).map(({ gateway }) => gateway),
+      ["team-a/narrow"],
+    );
+    assert.deepEqual(
+      ask("10.0.0.50", known).map(({ gateway }) => gateway),
+      ["team-a/web"],
+    );
+  }
+});
+
+test("a slot that nobody owns says so", () => {
+  const [answer] = ask("203.0.113.1:2000", plans(placed("web", "main", "10.0.0.0/24", ["203.0.113.1"], [])));
+  assert(answer?.question === "port");
+  assert.deepEqual([answer.owner, answer.nextInLine], [NOBODY_TEXT, NOBODY_TEXT]);
+});
+
+test("what nobody holds is not found, and the error says what it is instead", () => {
+  const waiting: Plans = { ...plans(web), placements: [] };
+  for (const [text, reason, known] of [
+    ["203.0.113.1:80", /port 80 .*1024 to 65535/, plans(web)],
+    ["203.0.113.9:2000", /free address of the pool public/, plans(web)],
+    ["198.51.100.1", /in no address pool and in no gateway's sources/, plans(web)],
+    ["10.0.0.5", /team-a\/web, which has no public address yet/, waiting],
+  ] as const) {
+    const error = refusal(text, known);
+    assert.equal(error.code, "NotFound");
+    assert.match(error.message, reason);
+  }
+});
+
+test("a question that is no address is refused", () => {
+  for (const text of [
+    "",
+    "web",
+    "10.0.0",
+    "10.0.0.1:",
+    "10.0.0.1:65536",
+    "10.0.0.1:-1",
+    "10.0.0.1:1:2",
+    "::1",
+  ]) {
+    const error = refusal(text);
+    assert.equal(error.code, "BadRequest", text);
+  }
+});
+
+test("the owners' slots of an address are all its slots, and adjacent ones share a range", () => {
+  const owners = fc.array(fc.integer({ min: -1, max: 2 }), { minLength: SLOTS, maxLength: SLOTS });
+  fc.assert(
+    fc.property(owners, (dealt) => {
+      const [address] = web.placement.spec.addresses;
+      const byOwner = slotsByOwner(web.placement, { ...address!, owners: dealt });
+      const ranges = byOwner.flatMap(({ slots }) => mergedPorts(slots, PER_SLOT));
+      assert.equal(
+        ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0),
+        SLOTS * PER_SLOT,
+      );
+      for (const { slots } of byOwner) {
+        const merged = mergedPorts(slots, PER_SLOT);
+        for (const [i, range] of merged.slice(1).entries()) assert(range.first > merged[i]!.last + 1);
+      }
+    }),
+  );
+});
