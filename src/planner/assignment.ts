@@ -1,0 +1,204 @@
+/** Assignment: the slots of one gateway on the nodes of one fleet, with the next in line for each slot. */
+import { NOBODY, type PlacedAddress, type Placement } from "../model/placement.ts";
+import { slotsPerAddress } from "../model/slots.ts";
+import { type Division, settle } from "./division.ts";
+import type { Fleet, FleetNode } from "./fleet.ts";
+import { score } from "./rendezvous.ts";
+import { fillShard, shortlist, trimShard } from "./shard.ts";
+
+export type PlacementSpec = Placement["spec"];
+
+export interface AssignmentRequest {
+  /** Hash of the gateway's identity: its own order of the nodes. */
+  readonly gatewayHash: number;
+  readonly pool: string;
+  readonly portsPerSlot: number;
+  readonly shardSize: number;
+  readonly addresses: readonly string[];
+  readonly previous: PlacementSpec | undefined;
+}
+
+export interface Assignment {
+  /** The previous placement itself when nothing in it changes. */
+  readonly placement: PlacementSpec;
+  /** The nodes on which it depends: those of the previous placement, the shard, and all that would be taken in if one were lost. */
+  readonly involved: ReadonlySet<string>;
+  /** Slots that had an owner and now have another one or none. */
+  readonly moved: number;
+}
+
+/** What is being worked on: nodes of the fleet by a local index, and the slots of all addresses in one row. */
+interface Bench {
+  readonly slotsPerAddress: number;
+  readonly nodes: FleetNode[];
+  readonly scores: number[];
+  readonly indexOf: (node: FleetNode) => number;
+  readonly owners: Int16Array;
+  readonly lastZones: Int16Array;
+  readonly heirs: Int16Array;
+}
+
+/** Divides the gateway's slots among its shard: see shard.ts for who is in it and division.ts for who gets how much. */
+export function assign(request: AssignmentRequest, fleet: Fleet): Assignment {
+  const { gatewayHash, shardSize } = request;
+  const candidates = shortlist(fleet, gatewayHash, shardSize);
+  const bench = layOut(request, fleet);
+  const kept = trimShard(ownersOf(bench), shardSize, gatewayHash, fleet.zones.length);
+  releaseOthers(bench, kept);
+  const shard = fillShard(candidates, kept, shardSize);
+  settle(divisionOf(bench, bench.owners, shard, bench.lastZones));
+
+  const involved = new Set(request.previous?.nodes);
+  for (const node of shard) involved.add(node.name);
+  const backups = new Int16Array(bench.owners.length).fill(NOBODY);
+  const owners = ownersOf(bench);
+  for (const lost of owners) {
+    const rest = owners.filter((node) => node !== lost);
+    const replacement = fillShard(candidates, rest, shardSize, lost);
+    for (const node of replacement) involved.add(node.name);
+    inherit(bench, lost, replacement, backups);
+  }
+  const placement = write(request, fleet.cell, bench, backups);
+  const same = request.previous !== undefined && samePlacement(request.previous, placement);
+  return {
+    placement: same && request.previous ? request.previous : placement,
+    involved,
+    moved: same ? 0 : countMoves(request.previous, placement),
+  };
+}
+
+/** Puts the previous placement on the bench, as far as it still applies: slots whose owner is out are free. */
+function layOut(request: AssignmentRequest, fleet: Fleet): Bench {
+  const perAddress = slotsPerAddress(request.portsPerSlot);
+  const slots = perAddress * request.addresses.length;
+  const index = new Map<FleetNode, number>();
+  const nodes: FleetNode[] = [];
+  const scores: number[] = [];
+  const indexOf = (node: FleetNode): number => {
+    const known = index.get(node);
+    if (known !== undefined) return known;
+    index.set(node, nodes.length);
+    scores.push(score(request.gatewayHash, node));
+    return nodes.push(node) - 1;
+  };
+  const bench: Bench = {
+    slotsPerAddress: perAddress,
+    nodes,
+    scores,
+    indexOf,
+    owners: new Int16Array(slots).fill(NOBODY),
+    lastZones: new Int16Array(slots).fill(NOBODY),
+    heirs: new Int16Array(slots).fill(NOBODY),
+  };
+  const { previous } = request;
+  if (previous?.cell !== fleet.cell || previous.portsPerSlot !== request.portsPerSlot) return bench;
+  const known = previous.nodes.map((name) => fleet.byName.get(name));
+  const local = known.map((node) => (node && node.standing !== "out" ? indexOf(node) : NOBODY));
+  request.addresses.forEach((address, a) => {
+    const placed = previous.addresses.find((p) => p.address === address);
+    if (placed?.owners.length !== perAddress) return;
+    for (let s = 0, slot = a * perAddress; s < perAddress; s++, slot++) {
+      const owner = placed.owners[s]!;
+      bench.owners[slot] = local[owner] ?? NOBODY;
+      bench.heirs[slot] = local[placed.backups[s] ?? NOBODY] ?? NOBODY;
+      if (bench.owners[slot] === NOBODY) bench.lastZones[slot] = known[owner]?.zone ?? NOBODY;
+    }
+  });
+  return bench;
+}
+
+/** The nodes that own a slot, in the order of the bench. */
+function ownersOf({ nodes, owners }: Bench): readonly FleetNode[] {
+  const owns = new Uint8Array(nodes.length);
+  for (const owner of owners) if (owner !== NOBODY) owns[owner] = 1;
+  return nodes.filter((_, i) => owns[i] === 1);
+}
+
+function releaseOthers(bench: Bench, kept: readonly FleetNode[]): void {
+  const { owners, lastZones, nodes } = bench;
+  owners.forEach((owner, slot) => {
+    if (owner === NOBODY || kept.includes(nodes[owner]!)) return;
+    owners[slot] = NOBODY;
+    lastZones[slot] = nodes[owner]!.zone;
+  });
+}
+
+function divisionOf(
+  bench: Bench,
+  owners: Int16Array,
+  shard: readonly FleetNode[],
+  lastZones: Int16Array,
+): Division {
+  const members = shard.filter((node) => node.standing === "eligible").map(bench.indexOf);
+  const { slotsPerAddress: perAddress, nodes, scores, heirs } = bench;
+  return { slotsPerAddress: perAddress, nodes, scores, members, owners, lastZones, heirs };
+}
+
+/** Plays the loss of a node through, with the same functions, and notes who gets its slots. */
+function inherit(bench: Bench, lost: FleetNode, shard: readonly FleetNode[], backups: Int16Array): void {
+  const loser = bench.indexOf(lost);
+  const owners = bench.owners.map((owner) => (owner === loser ? NOBODY : owner));
+  const lastZones = new Int16Array(owners.length).fill(lost.zone);
+  settle(divisionOf(bench, owners, shard, lastZones));
+  for (let slot = 0; slot < owners.length; slot++) {
+    if (bench.owners[slot] === loser) backups[slot] = owners[slot]!;
+  }
+}
+
+function write(request: AssignmentRequest, cell: string, bench: Bench, backups: Int16Array): PlacementSpec {
+  const used = new Set<number>([...bench.owners, ...backups]);
+  used.delete(NOBODY);
+  const order = [...used].sort((a, b) => (bench.nodes[a]!.name < bench.nodes[b]!.name ? -1 : 1));
+  const number = new Map(order.map((local, i) => [local, i]));
+  const rename = (row: Int16Array, address: number): number[] => {
+    const first = address * bench.slotsPerAddress;
+    return Array.from(row.subarray(first, first + bench.slotsPerAddress), (n) => number.get(n) ?? NOBODY);
+  };
+  return {
+    cell,
+    pool: request.pool,
+    portsPerSlot: request.portsPerSlot,
+    nodes: order.map((local) => bench.nodes[local]!.name),
+    addresses: request.addresses.map((address, a) => ({
+      address,
+      owners: rename(bench.owners, a),
+      backups: rename(backups, a),
+    })),
+  };
+}
+
+/** Whether two placements say the same. */
+export function samePlacement(a: PlacementSpec, b: PlacementSpec): boolean {
+  return (
+    a === b ||
+    (a.cell === b.cell &&
+      a.pool === b.pool &&
+      a.portsPerSlot === b.portsPerSlot &&
+      sameList(a.nodes, b.nodes) &&
+      a.addresses.length === b.addresses.length &&
+      a.addresses.every((placed, i) => sameAddress(placed, b.addresses[i]!)))
+  );
+}
+
+function sameAddress(a: PlacedAddress, b: PlacedAddress): boolean {
+  return a.address === b.address && sameList(a.owners, b.owners) && sameList(a.backups, b.backups);
+}
+
+export function sameList<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, i) => item === b[i]);
+}
+
+/** Slots of addresses that stay which had an owner and now have another one or none. */
+function countMoves(before: PlacementSpec | undefined, after: PlacementSpec): number {
+  if (before?.portsPerSlot !== after.portsPerSlot) return 0;
+  const earlier = new Map(before.addresses.map((placed) => [placed.address, placed.owners]));
+  let moved = 0;
+  for (const { address, owners } of after.addresses) {
+    const previous = earlier.get(address) ?? [];
+    for (let slot = 0; slot < previous.length; slot++) {
+      const owner = before.nodes[previous[slot]!];
+      if (owner !== undefined && owner !== after.nodes[owners[slot]!]) moved++;
+    }
+  }
+  return moved;
+}

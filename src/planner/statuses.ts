@@ -1,0 +1,206 @@
+/** What the planner says about each object in its status. */
+import type { AddressPool } from "../model/address-pool.ts";
+import type { Cell } from "../model/cell.ts";
+import type { GatewayNode } from "../model/gateway-node.ts";
+import { GATEWAY_READY, type NatGateway } from "../model/nat-gateway.ts";
+import { NOBODY } from "../model/placement.ts";
+import type { Grant, PoolUse } from "./addresses.ts";
+import type { Admission, Rejection } from "./admission.ts";
+import type { PlacementSpec } from "./assignment.ts";
+import type { Fleet } from "./fleet.ts";
+import { ACCEPTED, type Verdict } from "./order.ts";
+
+/** Condition of a gateway that has as many addresses as it asks for. */
+export const ADDRESSES_ALLOCATED = "AddressesAllocated";
+/** Condition of a pool that has what its gateways ask for. */
+export const POOL_SUFFICIENT = "Sufficient";
+/** Condition of a cell in which at least one node may be given slots. */
+export const CELL_READY = "Ready";
+/** Condition of a cell in which so many nodes vanished at once that the news is not believed. */
+export const MEMBERSHIP_DOUBTED = "MembershipDoubted";
+
+export interface GatewayStatus {
+  readonly observedGeneration: number;
+  readonly addresses: readonly string[];
+  readonly owners: Readonly<Record<string, number>>;
+  readonly conditions: readonly Verdict[];
+}
+
+export interface PoolStatus {
+  readonly observedGeneration: number;
+  readonly total: number;
+  readonly allocated: number;
+  readonly conditions: readonly Verdict[];
+}
+
+export interface CellStatus {
+  readonly observedGeneration: number;
+  readonly readyNodes: number;
+  readonly totalNodes: number;
+  readonly conditions: readonly Verdict[];
+}
+
+/** How many slots each node owns; slots that nobody owns are not counted. */
+export function countOwners(placement: PlacementSpec): Readonly<Record<string, number>> {
+  const counts = new Int32Array(placement.nodes.length);
+  for (const { owners } of placement.addresses) for (const n of owners) if (n !== NOBODY) counts[n]!++;
+  const owners: Record<string, number> = {};
+  placement.nodes.forEach((name, n) => {
+    if (counts[n]! > 0) owners[name] = counts[n]!;
+  });
+  return owners;
+}
+
+export interface GatewayFacts {
+  readonly admission: Admission;
+  readonly grant: Grant | undefined;
+  readonly use: PoolUse | undefined;
+  readonly placement: PlacementSpec | undefined;
+  readonly owners: Readonly<Record<string, number>>;
+  readonly fleet: Fleet | undefined;
+}
+
+export function gatewayStatus(gateway: NatGateway, facts: GatewayFacts): GatewayStatus {
+  const observedGeneration = gateway.metadata.generation;
+  const conditions = [
+    acceptedCondition(facts.admission, observedGeneration),
+    addressesCondition(gateway, facts, observedGeneration),
+    readyCondition(facts, observedGeneration),
+  ];
+  const addresses = facts.placement?.addresses.map((placed) => placed.address) ?? [];
+  return { observedGeneration, addresses, owners: facts.owners, conditions };
+}
+
+function acceptedCondition(admission: Admission, observedGeneration: number): Verdict {
+  if (admission.verdict === "accepted") return accepted(undefined, observedGeneration);
+  const kept = admission.verdict === "kept" ? ". Until then it goes on with what it has" : "";
+  const { reason, message } = admission;
+  return accepted({ reason, message: message + kept }, observedGeneration);
+}
+
+function accepted(rejection: Rejection | undefined, observedGeneration: number): Verdict {
+  return rejection
+    ? { type: ACCEPTED, status: "False", ...rejection, observedGeneration }
+    : { type: ACCEPTED, status: "True", reason: "Accepted", message: "", observedGeneration };
+}
+
+function addressesCondition(gateway: NatGateway, facts: GatewayFacts, observedGeneration: number): Verdict {
+  const type = ADDRESSES_ALLOCATED;
+  const { grant, use } = facts;
+  const { pool, count } = gateway.spec.addresses;
+  if (!grant) return { type, status: "False", reason: "NotAccepted", message: "", observedGeneration };
+  if (grant.missing === 0) {
+    return { type, status: "True", reason: "Allocated", message: "", observedGeneration };
+  }
+  const message = use
+    ? `has ${count - grant.missing} of ${count} addresses: all ${use.total} of AddressPool ${pool} are taken; add a block to the pool, lower spec.addresses.count, or name another pool`
+    : `has ${count - grant.missing} of ${count} addresses: AddressPool ${pool} cannot be used; see condition ${ACCEPTED}`;
+  return {
+    type,
+    status: "False",
+    reason: use ? "PoolExhausted" : "PoolUnusable",
+    message,
+    observedGeneration,
+  };
+}
+
+function readyCondition(facts: GatewayFacts, observedGeneration: number): Verdict {
+  const { placement, fleet } = facts;
+  const type = GATEWAY_READY;
+  const say = (status: Verdict["status"], reason: string, message: string): Verdict => ({
+    type,
+    status,
+    reason,
+    message,
+    observedGeneration,
+  });
+  if (!placement) return say("False", "NotAccepted", `see condition ${ACCEPTED}`);
+  if (placement.addresses.length === 0)
+    return say("False", "NoAddress", `see condition ${ADDRESSES_ALLOCATED}`);
+  const unowned = placement.addresses.reduce((sum, { owners }) => sum + countNobody(owners), 0);
+  if (unowned > 0) {
+    return say(
+      "False",
+      "SlotsWithoutOwner",
+      `${unowned} slots have no owner: no node of cell ${placement.cell} may be given slots; start a node, or end the drain of one`,
+    );
+  }
+  if (!fleet || fleet.eligibleCount === 0) {
+    return say(
+      "Unknown",
+      "NoEligibleNode",
+      `no node of cell ${placement.cell} is known to work; the slots stay where they were. See the GatewayNodes' conditions`,
+    );
+  }
+  return say("True", "EverySlotOwned", "");
+}
+
+function countNobody(owners: readonly number[]): number {
+  return owners.includes(NOBODY) ? owners.filter((owner) => owner === NOBODY).length : 0;
+}
+
+export function poolStatus(
+  pool: AddressPool,
+  rejection: Rejection | undefined,
+  use: PoolUse | undefined,
+): PoolStatus {
+  const observedGeneration = pool.metadata.generation;
+  const { total, allocated, missing } = use ?? { total: 0, allocated: 0, missing: 0 };
+  const enough: Verdict = {
+    type: POOL_SUFFICIENT,
+    status: missing === 0 ? "True" : "False",
+    reason: missing === 0 ? "Sufficient" : "Exhausted",
+    message:
+      missing === 0
+        ? ""
+        : `all ${total} addresses are taken and gateways ask for ${missing} more; add a block to spec.cidrs`,
+    observedGeneration,
+  };
+  return {
+    observedGeneration,
+    total,
+    allocated,
+    conditions: [accepted(rejection, observedGeneration), enough],
+  };
+}
+
+export function cellStatus(cell: Cell, fleet: Fleet, doubted: readonly string[]): CellStatus {
+  const observedGeneration = cell.metadata.generation;
+  const total = fleet.nodes.length;
+  const ready: Verdict = {
+    type: CELL_READY,
+    status: fleet.eligibleCount > 0 ? "True" : "False",
+    reason: fleet.eligibleCount > 0 ? "NodesReady" : "NoEligibleNode",
+    message:
+      fleet.eligibleCount > 0
+        ? ""
+        : `none of ${total} nodes may be given slots; one can that is alive, reports Ready, is not draining and has a weight above 0`,
+    observedGeneration,
+  };
+  const names = doubted.slice(0, 10).join(", ") + (doubted.length > 10 ? ", …" : "");
+  const doubt: Verdict = {
+    type: MEMBERSHIP_DOUBTED,
+    status: doubted.length > 0 ? "True" : "False",
+    reason: doubted.length > 0 ? "MassLoss" : "AsReported",
+    message:
+      doubted.length > 0
+        ? `${doubted.length} of ${total} nodes vanished at once (${names}), more than spec.membership.maxLossPercent allows to believe; they keep their slots. If one is truly dead, drain its GatewayNode or delete it`
+        : "",
+    observedGeneration,
+  };
+  return {
+    observedGeneration,
+    readyNodes: fleet.eligibleCount,
+    totalNodes: total,
+    conditions: [ready, doubt],
+  };
+}
+
+/**
+ * The planner's opinion of a node, in a status that the agent writes: undefined when there is nothing to say, so that a
+ * node without faults never gets a write from the planner.
+ */
+export function nodeVerdict(node: GatewayNode, rejection: Rejection | undefined): Verdict | undefined {
+  const stated = node.status?.conditions.some((c) => c.type === ACCEPTED);
+  return rejection || stated ? accepted(rejection, node.metadata.generation) : undefined;
+}
