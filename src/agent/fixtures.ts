@@ -1,0 +1,103 @@
+/** What the agent's tests share. */
+import { readFileSync, statSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import type { Dataplane, Repair } from "../dataplane/dataplane.ts";
+import { type NodeConfig, nodeConfigSchema } from "../model/node-config.ts";
+import { checkSchema } from "../model/validate.ts";
+import type { AgentLogger } from "./agent-logger.ts";
+
+/** A logger that keeps what it was told. */
+export function recordLogs(): { readonly logger: AgentLogger; texts(): readonly string[] } {
+  const kept: string[] = [];
+  const log = (first: string | object, second?: string): void => {
+    kept.push(typeof first === "string" ? first : (second ?? ""));
+  };
+  return { logger: { debug: log, info: log, warn: log, error: log }, texts: () => kept };
+}
+
+/** A folder that is gone when the test is over. */
+export async function temporaryFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "natto-agent-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Whether a file is there and not empty. */
+export function hasContent(file: string): boolean {
+  return (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0 && readFileSync(file).length > 0;
+}
+
+export const SLOT_SIZE = 9216;
+const SLOTS = 7;
+
+/** A NodeConfig of node `a` in cell `c1` with one peer, `b`, and so many gateways, whose slots they share. */
+export function nodeConfig(gateways: number, change: Partial<NodeConfig["spec"]> = {}): NodeConfig {
+  const slots = (index: (slot: number) => number): number[] =>
+    Array.from({ length: SLOTS }, (_, s) => index(s));
+  return checkSchema(nodeConfigSchema, {
+    apiVersion: "natto.dev/v1alpha1",
+    kind: "NodeConfig",
+    metadata: { name: "a" },
+    spec: {
+      cell: "c1",
+      node: { address: "127.84.0.1", interfaces: { inside: "in0", outside: "out0" } },
+      vxlan: { port: 4789 },
+      peers: [{ name: "b", address: "127.84.0.2" }],
+      gateways: Array.from({ length: gateways }, (_, i) => ({
+        namespace: "team",
+        name: `gw-${i}`,
+        uid: `uid-${i}`,
+        sources: [`10.0.${i}.0/24`],
+        portsPerSlot: SLOT_SIZE,
+        timeouts: { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 },
+        nodes: ["a", "b"],
+        addresses: [
+          { address: `198.51.100.${i}`, owners: slots((s) => s % 2), backups: slots((s) => 1 - (s % 2)) },
+        ],
+      })),
+      ...change,
+    },
+  });
+}
+
+/** A dataplane that writes down what it was asked, and does as it is told: to fail, to find repairs, to take its time. */
+export interface RecordingDataplane extends Dataplane {
+  readonly ensured: NodeConfig["spec"][];
+  closed: boolean;
+  /** How many `ensure` calls ran at once, at most. */
+  overlap: number;
+  /** What the next calls do. */
+  behave: () => Promise<readonly Repair[]>;
+}
+
+export function recordingDataplane(): RecordingDataplane {
+  let running = 0;
+  const dataplane: RecordingDataplane = {
+    ensured: [],
+    closed: false,
+    overlap: 0,
+    behave: async () => [],
+    async ensure(spec) {
+      running++;
+      dataplane.overlap = Math.max(dataplane.overlap, running);
+      dataplane.ensured.push(spec);
+      try {
+        return { repairs: await dataplane.behave() };
+      } finally {
+        running--;
+      }
+    },
+    status: () => ({
+      counters: { translated_out: dataplane.ensured.length },
+      sessions: { used: 1, capacity: 10 },
+    }),
+    sessions: () => [],
+    close() {
+      dataplane.closed = true;
+    },
+  };
+  return dataplane;
+}

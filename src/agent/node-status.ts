@@ -1,0 +1,182 @@
+/**
+ * What the agent reports of its node: from what it sees to the GatewayNode's status. Pure; times are epoch ms.
+ *
+ * Conditions that cannot be told yet, as in the first moments after a start, are left as they were: the restart of an agent
+ * changes nothing about its node.
+ */
+import { isDeepStrictEqual } from "node:util";
+import type { DataplaneStatus } from "../dataplane/dataplane.ts";
+import { describeError } from "../errors.ts";
+import { type GatewayNode, NODE_READY } from "../model/gateway-node.ts";
+import { type Condition, mergeConditions } from "../model/meta.ts";
+import type { ConfigState } from "./held-config.ts";
+import { type DataplaneState, describeRepairs } from "./reconciler.ts";
+import type { StoreContact } from "./store-contact.ts";
+
+export const CONFIG_APPLIED = "ConfigApplied";
+export const CONFIG_DOUBTED = "ConfigDoubted";
+export const REPAIRED = "Repaired";
+export const SNAPSHOT_GOOD = "SnapshotGood";
+export const STORE_REACHABLE = "StoreReachable";
+export const AGENT_RUNNING = "AgentRunning";
+
+/** A dataplane that was good stays Ready through failures to check or change it that are shorter than this. */
+export const UNREADY_AFTER_MS = 3000;
+/** An attempt to program the dataplane that takes longer will not come back. */
+export const STUCK_AFTER_MS = 10_000;
+/** How long past events (a repair, an outage of the store) are shown as current. */
+export const RECENT_MS = 10 * 60 * 1000;
+
+export type NodeStatus = NonNullable<GatewayNode["status"]>;
+type FreshCondition = Omit<Condition, "lastTransitionTime">;
+type Finding = Pick<Condition, "status" | "reason" | "message">;
+
+export interface Observation {
+  readonly version: string;
+  readonly startedAt: number;
+  readonly stopping: boolean;
+  /** `metadata.generation` of the GatewayNode that was seen. */
+  readonly generation: number;
+  readonly config: ConfigState;
+  readonly dataplane: DataplaneState;
+  readonly measured: DataplaneStatus | undefined;
+  readonly store: StoreContact;
+}
+
+/** The status to be stored, given the one that is stored. */
+export function nodeStatus(seen: Observation, earlier: NodeStatus | undefined, now: number): NodeStatus {
+  const { applied } = seen.dataplane;
+  const before = earlier?.applied;
+  const same =
+    before && applied && before.digest === applied.digest && before.generation === applied.generation;
+  const at = applied && (same ? before.at : iso(applied.since));
+  const sessions = seen.measured?.sessions ?? earlier?.sessions;
+  const appliedNow = applied && at ? { generation: applied.generation, digest: applied.digest, at } : before;
+  return {
+    observedGeneration: seen.generation,
+    agent: { version: seen.version, startedAt: iso(seen.startedAt) },
+    ...(appliedNow ? { applied: appliedNow } : {}),
+    ...(sessions ? { sessions } : {}),
+    counters: { ...(seen.measured?.counters ?? earlier?.counters ?? {}) },
+    conditions: mergeConditions(earlier?.conditions ?? [], conditionsOf(seen, now), iso(now)),
+  };
+}
+
+/** How two statuses differ: `traffic` is what changes all the time, the counters and the number of sessions. */
+export function statusDifference(
+  stored: NodeStatus | undefined,
+  fresh: NodeStatus,
+): "none" | "traffic" | "more" {
+  if (isDeepStrictEqual(stored, fresh)) return "none";
+  if (!stored) return "more";
+  const { counters, sessions: _, ...rest } = stored;
+  const { counters: __, sessions: ___, ...freshRest } = fresh;
+  return isDeepStrictEqual(rest, freshRest) ? "traffic" : "more";
+}
+
+function conditionsOf(seen: Observation, now: number): FreshCondition[] {
+  const findings: readonly (readonly [string, Finding | undefined])[] = [
+    [NODE_READY, judgeReady(seen, now)],
+    [CONFIG_APPLIED, judgeApplied(seen)],
+    [CONFIG_DOUBTED, judgeDoubt(seen.config)],
+    [REPAIRED, judgeRepaired(seen.dataplane, now)],
+    [SNAPSHOT_GOOD, judgeSnapshot(seen.config)],
+    [STORE_REACHABLE, judgeStore(seen.store, now)],
+    [AGENT_RUNNING, judgeRunning(seen)],
+  ];
+  return findings.flatMap(([type, finding]) =>
+    finding ? [{ type, ...finding, observedGeneration: seen.generation }] : [],
+  );
+}
+
+/** Ready: the dataplane is attached and programmed. Undefined while that is not known yet. */
+export function judgeReady({ dataplane, config }: Observation, now: number): Finding | undefined {
+  const { applied, failure, attemptSince, wanted } = dataplane;
+  if (attemptSince !== undefined && now - attemptSince > STUCK_AFTER_MS) {
+    const seconds = Math.floor(STUCK_AFTER_MS / 1000);
+    const message = `programming the dataplane takes more than ${seconds} s; restart the agent: forwarding goes on meanwhile`;
+    return { status: "False", reason: "DataplaneStuck", message };
+  }
+  if (failure && (!applied || now - failure.since >= UNREADY_AFTER_MS)) {
+    return { status: "False", reason: "DataplaneFailed", message: describeError(failure.error) };
+  }
+  if (applied)
+    return { status: "True", reason: "Programmed", message: "the dataplane is attached and programmed" };
+  if (wanted || !config.asked) return undefined;
+  const message = `this node has no NodeConfig; see whether the controller runs and whether the cell exists`;
+  return { status: "False", reason: "NoConfig", message };
+}
+
+function judgeApplied({ dataplane, config }: Observation): Finding | undefined {
+  const { wanted, applied, failure } = dataplane;
+  if (!wanted) {
+    return config.asked
+      ? { status: "False", reason: "NoConfig", message: "there is nothing to apply" }
+      : undefined;
+  }
+  const name = `generation ${wanted.generation} (${wanted.digest})`;
+  if (failure) {
+    const message = `${name} is not applied: ${describeError(failure.error)}`;
+    return { status: "False", reason: "DataplaneFailed", message };
+  }
+  if (applied?.digest === wanted.digest) {
+    return { status: "True", reason: "Applied", message: `${name} is applied` };
+  }
+  return applied ? { status: "False", reason: "Pending", message: `${name} is being applied` } : undefined;
+}
+
+function judgeDoubt({ doubt, asked }: ConfigState): Finding | undefined {
+  if (doubt)
+    return { status: "True", reason: doubt.reason, message: `since ${iso(doubt.since)}: ${doubt.message}` };
+  return asked ? { status: "False", reason: "Trusted", message: "" } : undefined;
+}
+
+function judgeRepaired({ drift }: DataplaneState, now: number): Finding {
+  if (!drift)
+    return { status: "False", reason: "NoDrift", message: "nothing was changed behind the agent's back" };
+  const message = `${iso(drift.at)}: ${describeRepairs(drift.repairs)} (${drift.total} since the agent's start)`;
+  return now - drift.at < RECENT_MS
+    ? {
+        status: "True",
+        reason: "Drift",
+        message: `changed behind the agent's back and repaired at ${message}`,
+      }
+    : { status: "False", reason: "NoRecentDrift", message: `last repaired at ${message}` };
+}
+
+function judgeSnapshot({ snapshot }: ConfigState): Finding | undefined {
+  const earlier = snapshot.refused ?? "";
+  switch (snapshot.state) {
+    case "none":
+      return snapshot.refused ? { status: "False", reason: "Refused", message: earlier } : undefined;
+    case "saved":
+      return { status: "True", reason: "Saved", message: earlier && `at the agent's start: ${earlier}` };
+    case "unsaved":
+      return { status: "False", reason: "NotSaved", message: snapshot.message };
+  }
+}
+
+function judgeStore({ reachable, outage }: StoreContact, now: number): Finding | undefined {
+  if (reachable === undefined) return undefined;
+  if (!reachable) return { status: "False", reason: "Unreachable", message: outage?.message ?? "" };
+  if (outage?.to === undefined || now - outage.to >= RECENT_MS) {
+    return { status: "True", reason: "Reachable", message: "" };
+  }
+  const seconds = Math.round((outage.to - outage.from) / 1000);
+  const message = `was unreachable for ${seconds} s until ${iso(outage.to)}: ${outage.message}`;
+  return { status: "True", reason: "ReachableAgain", message };
+}
+
+function judgeRunning({ stopping }: Observation): Finding {
+  return stopping
+    ? {
+        status: "False",
+        reason: "Stopped",
+        message: "the agent was stopped; the node goes on forwarding as it is",
+      }
+    : { status: "True", reason: "Running", message: "" };
+}
+
+function iso(time: number): string {
+  return new Date(time).toISOString();
+}

@@ -1,0 +1,58 @@
+/** One task that runs again and again, never twice at once: after the delay that it asks for, or when it is kicked. */
+
+export interface TaskLoop {
+  /** Runs the task as soon as it may: now, or right after the run that is under way. Many kicks may make one run. */
+  kick(): void;
+  /** Ends the loop; resolves when the run that is under way has ended. No run begins after this call. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Runs `task` at once and then for ever. The task resolves to the milliseconds until its next run; it deals with its own
+ * errors, so a rejection is a defect and ends the process. `minGapMs` is the least time between two runs, kicked or not.
+ */
+export function startTaskLoop(task: () => Promise<number>, minGapMs = 0): TaskLoop {
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<void> | undefined;
+  let kicked = false;
+  let stopped = false;
+  let lastEnd = Number.NEGATIVE_INFINITY;
+
+  const schedule = (delayMs: number): void => {
+    clearTimeout(timer);
+    if (stopped) return;
+    const gap = lastEnd + minGapMs - performance.now();
+    timer = setTimeout(run, Math.max(0, delayMs, gap));
+  };
+  const run = (): void => {
+    kicked = false;
+    running = task().then((delayMs) => {
+      running = undefined;
+      lastEnd = performance.now();
+      schedule(kicked ? 0 : delayMs);
+    });
+  };
+  schedule(0);
+
+  return {
+    kick() {
+      kicked = true;
+      if (!running) schedule(0);
+    },
+    async stop() {
+      stopped = true;
+      clearTimeout(timer);
+      await running;
+    },
+  };
+}
+
+/** Waits for the promise, but no longer than `limitMs`. */
+export async function within(limitMs: number, promise: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, limitMs);
+  });
+  await Promise.race([promise, limit]);
+  clearTimeout(timer);
+}
