@@ -1,6 +1,5 @@
 # Natto. `make demo` and `make test` are all that a newcomer needs; both set up what is missing.
 NODE = $(shell scripts/find-node)
-BPF_OBJECT = build/natto.bpf.o
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-address-of-packed-member \
 	-I/usr/include/$(shell uname -m)-linux-gnu
@@ -14,8 +13,8 @@ setup: ## Install Debian packages and npm packages, compile the dataplane
 	@scripts/setup
 	@$(MAKE) --no-print-directory bpf
 
-bpf: $(BPF_OBJECT) ## Compile the dataplane
+bpf: build/natto.bpf.o build/bench.bpf.o ## Compile the dataplane
 
-$(BPF_OBJECT): bpf/natto.bpf.c $(wildcard bpf/*.h)
+build/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
 	@mkdir -p $(@D)
 	clang $(BPF_CFLAGS) -c $< -o $@.tmp && mv $@.tmp $@

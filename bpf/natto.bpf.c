@@ -126,7 +126,7 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 			return drop(DROP_BAD_WRAP, p.length);
 		case PROBE:
 			if (!config->programmed)
-				return XDP_DROP;
+				return drop(DROP_BAD_WRAP, p.length);
 			return answer_probe(p.eth, p.ip, p.l4, p.length);
 		case INNER_PACKET:
 			was_wrapped = 1;
@@ -140,10 +140,12 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 		direction = bpf_map_lookup_elem(&addresses, &destination) ? INBOUND : OUTBOUND;
 	}
 
-	if (p.transport == TRANSLATABLE && p.ip->ttl > 1) {
+	if (p.transport == TRANSLATABLE) {
 		struct record *session = find_session(&p, FABRIC_NETWORK, direction);
 
 		if (session) {
+			if (p.ip->ttl <= 1)
+				return XDP_PASS;
 			note(session, &p, direction, now_ns(config));
 			return translate(ctx, &p, session, direction);
 		}

@@ -290,24 +290,36 @@ export interface TestRun {
   readonly nanoseconds: number;
 }
 
+export interface TestRunOptions {
+  /** The interface that the packet seems to have come in on; the loopback device if not given. */
+  readonly ifindex?: number;
+  readonly repeat?: number;
+  /** Carries out the verdicts: frames are redirected, passed or dropped for real, and no packet is returned. */
+  readonly live?: boolean;
+}
+
+const TEST_XDP_LIVE_FRAMES = 2;
+
 /**
- * Runs a program on a packet (BPF_PROG_TEST_RUN) as if it had come in on an interface (0: the loopback device).
- * See `struct bpf_test_run_opts` and the kernel's Documentation/bpf/bpf_prog_run.rst.
+ * Runs a program on a packet (BPF_PROG_TEST_RUN). See `struct bpf_test_run_opts` and the kernel's
+ * Documentation/bpf/bpf_prog_run.rst. A repeated run that is not live hands the program its own output.
  */
-export function testRun(program: number, packet: Buffer, ifindex = 0, repeat = 1): TestRun {
-  const output = Buffer.alloc(packet.length + 512);
+export function testRun(program: number, packet: Buffer, options: TestRunOptions = {}): TestRun {
+  const { ifindex = 0, repeat = 1, live = false } = options;
+  const output = Buffer.alloc(live ? 0 : packet.length + 512);
   const context = Buffer.alloc(24); // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
   context.writeUInt32LE(packet.length, 4);
   context.writeUInt32LE(ifindex, 12);
   const opts = Buffer.alloc(80);
   opts.writeBigUInt64LE(BigInt(opts.length), 0);
   opts.writeBigUInt64LE(koffi.address(packet), 8);
-  opts.writeBigUInt64LE(koffi.address(output), 16);
+  opts.writeBigUInt64LE(live ? 0n : koffi.address(output), 16);
   opts.writeUInt32LE(packet.length, 24);
   opts.writeUInt32LE(output.length, 28);
   opts.writeBigUInt64LE(ifindex ? koffi.address(context) : 0n, 32);
   opts.writeUInt32LE(ifindex ? context.length : 0, 48);
   opts.writeInt32LE(repeat, 60);
+  opts.writeUInt32LE(live ? TEST_XDP_LIVE_FRAMES : 0, 68);
   check(c.testRun(program, opts), "cannot run the program on a packet");
   return {
     verdict: opts.readUInt32LE(56),
