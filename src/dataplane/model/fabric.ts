@@ -1,0 +1,80 @@
+/** A whole cell in the model: one node per model, joined by the fabric that carries wrapped packets from one to the other. */
+import { parseIpv4 } from "../packet.ts";
+import { type Counter, type DropCounter, EMPTY_STATE, type Role, type State } from "./state.ts";
+import { type Outcome, step } from "./step.ts";
+import { configOf, INTERFACE, plannedRoutes, rolesOf, type World } from "./world.ts";
+
+export interface Cloud {
+  readonly world: World;
+  /** One for each node of the world. */
+  readonly states: readonly State[];
+  /** Milliseconds. */
+  readonly now: number;
+}
+
+export function newCloud(world: World): Cloud {
+  return { world, states: world.nodes.map(() => EMPTY_STATE), now: 0 };
+}
+
+/** How the way of a packet through the cell ended, and at which node. */
+export type End =
+  | { readonly kind: "left"; readonly node: number; readonly ifindex: number; readonly packet: Buffer }
+  | { readonly kind: "kernel"; readonly node: number; readonly packet: Buffer }
+  | { readonly kind: "dropped"; readonly node: number; readonly counter: DropCounter };
+
+export interface Delivery {
+  readonly cloud: Cloud;
+  readonly end: End;
+  /** Nodes that the packet came to, in order, and what each counted. */
+  readonly path: readonly { readonly node: number; readonly counters: readonly Counter[] }[];
+}
+
+/** No packet needs more: the node where it comes in, and the owner. */
+const MOST_NODES = 2;
+
+/** Brings a packet to a node, and on to the next one while it is wrapped. Throws when it goes further than the specification allows. */
+export function deliver(cloud: Cloud, node: number, role: Role, frame: Buffer): Delivery {
+  let states = cloud.states;
+  let at = node;
+  let carried = frame;
+  const path: { node: number; counters: readonly Counter[] }[] = [];
+  for (let hop = 0; hop < MOST_NODES; hop++) {
+    const outcome = stepAt({ ...cloud, states }, at, hop === 0 ? role : rolesOf(cloud.world)[0]!, carried);
+    states = states.with(at, outcome.state);
+    path.push({ node: at, counters: outcome.counters });
+    const { verdict, packet } = outcome;
+    if (verdict.kind === "redirect" && verdict.ifindex === INTERFACE.fabric && packet) {
+      at = nodeOf(cloud.world, packet);
+      carried = packet;
+      continue;
+    }
+    return { cloud: { ...cloud, states }, end: endOf(outcome, at), path };
+  }
+  throw new Error(`a packet was wrapped again, at node ${at}`);
+}
+
+function stepAt({ world, states, now }: Cloud, node: number, role: Role, frame: Buffer): Outcome {
+  const route = plannedRoutes(world.nodes[node]!);
+  return step(configOf(world, node), states[node]!, { frame, role, now, route });
+}
+
+/** The node that a wrapped packet is addressed to. */
+function nodeOf(world: World, frame: Buffer): number {
+  const parsed = parseIpv4(frame);
+  const index = parsed.ok ? world.nodes.findIndex((n) => n.address === parsed.ip.destination) : -1;
+  if (index < 0) throw new Error("a packet left for a node that does not exist");
+  return index;
+}
+
+function endOf({ verdict, packet }: Outcome, node: number): End {
+  switch (verdict.kind) {
+    case "drop":
+      return { kind: "dropped", node, counter: verdict.counter };
+    case "kernel":
+      return { kind: "kernel", node, packet: packet! };
+    case "redirect":
+      return { kind: "left", node, ifindex: verdict.ifindex, packet: packet! };
+    case "transmit":
+      throw new Error("only probes are sent back, and nobody here sends any");
+  }
+}

@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { checksumsValid, PROTOCOL, parseIpv4, parsePacket } from "../packet.ts";
+import { scenarioArbitrary } from "./generators.ts";
+import { advance, begin, type Event, type Play, type Scenario, type Step } from "./scenario.ts";
+import {
+  COUNTERS,
+  type Counter,
+  flowKeysOf,
+  gatewayOfSource,
+  mappingsOf,
+  ownerOfSlot,
+  sessionsOf,
+  slotOfPublic,
+} from "./state.ts";
+import { VXLAN_PORT } from "./world.ts";
+
+interface Played {
+  readonly before: Play;
+  readonly after: Play;
+  readonly next: Step;
+  readonly event: Event;
+}
+
+/** Plays random scenarios and shows each of their steps to a check. */
+function forAllSteps(check: (played: Played) => void, numRuns = 100): void {
+  fc.assert(
+    fc.property(scenarioArbitrary(40), (scenario: Scenario) => {
+      let play = begin(scenario);
+      for (const next of scenario.steps) {
+        const { play: after, event } = advance(play, next);
+        check({ before: play, after, next, event });
+        play = after;
+      }
+    }),
+    { numRuns },
+  );
+}
+
+function ipOf(frame: Buffer | undefined) {
+  const parsed = frame && parseIpv4(frame);
+  return parsed?.ok ? parsed.ip : undefined;
+}
+
+test("no packet leaves with an enrolled source address, unless it is wrapped for another node", () => {
+  forAllSteps(({ before, event }) => {
+    if (event.kind !== "packet" || event.outcome.verdict.kind !== "redirect") return;
+    const frame = event.outcome.packet!;
+    const ip = ipOf(frame)!;
+    const counters = event.outcome.counters;
+    if (counters.includes("translated_in")) return;
+    if (counters.includes("steered_out") || counters.includes("steered_in")) {
+      assert.equal(ip.source, before.config.address);
+      assert.ok(ip.protocol === PROTOCOL.udp && frame.readUInt16BE(ip.payloadAt + 2) === VXLAN_PORT);
+    } else {
+      assert.ok(before.config.addresses.has(ip.source), "what leaves translated has a public source");
+      assert.equal(gatewayOfSource(before.config, ip.source), undefined);
+    }
+  });
+});
+
+test("the outside port of everything that is translated lies in a slot of this node", () => {
+  forAllSteps(({ before, event }) => {
+    if (event.kind !== "packet" || !event.outcome.counters.includes("translated_out")) return;
+    const parsed = parsePacket(event.outcome.packet!);
+    // A damaged TCP header is forwarded too; the port is read where it lies.
+    const ip = ipOf(event.outcome.packet)!;
+    assert.ok(parsed.ok || ip.protocol === PROTOCOL.tcp);
+    const at = ip.payloadAt + (ip.protocol === PROTOCOL.icmp ? 4 : 0);
+    const port = event.outcome.packet!.readUInt16BE(at);
+    const slot = slotOfPublic(before.config.addresses.get(ip.source)!, { address: ip.source, port });
+    assert.ok(slot && ownerOfSlot(before.config, slot).kind === "self");
+  });
+});
+
+test("no two live sessions look the same to a remote, and no two UDP endpoints share a public port", () => {
+  forAllSteps(({ after }) => {
+    const sessions = sessionsOf(after.state);
+    const seen = sessions.map((s) => flowKeysOf(s).inbound);
+    assert.equal(new Set(seen).size, seen.length);
+    const holders = new Map<string, string>();
+    const held = [...mappingsOf(after.state), ...sessions.filter((s) => s.protocol === "udp")];
+    for (const { inside, public: mapped } of held) {
+      const port = `${mapped.address}:${mapped.port}`;
+      const endpoint = `${inside.address}:${inside.port}`;
+      assert.equal(holders.get(port) ?? endpoint, endpoint, port);
+      holders.set(port, endpoint);
+    }
+  });
+});
+
+test("the tables agree with each other: two entries a record, as many references as sessions, never more than there is room for", () => {
+  forAllSteps(({ after: { config, state } }) => {
+    assert.ok(state.records.size <= config.maxRecords);
+    assert.equal(state.flows.size, 2 * state.records.size);
+    const references = new Map<number, number>();
+    for (const [index, record] of state.records) {
+      const keys = flowKeysOf(record);
+      assert.deepEqual(state.flows.get(keys.outbound), { record: index, direction: "outbound" });
+      assert.deepEqual(state.flows.get(keys.inbound), { record: index, direction: "inbound" });
+      if (record.kind !== "session" || record.mapping === undefined) continue;
+      references.set(record.mapping, (references.get(record.mapping) ?? 0) + 1);
+    }
+    for (const [index, record] of state.records) {
+      if (record.kind === "mapping") assert.equal(record.references, references.get(index));
+    }
+  });
+});
+
+test("the checksums of everything that leaves are right if they were right when it came", () => {
+  forAllSteps(({ event }) => {
+    if (event.kind !== "packet" || !event.outcome.packet || !checksumsValid(event.arrival.frame)) return;
+    const { packet, counters } = event.outcome;
+    if (!counters.includes("unwrapped")) return assert.ok(checksumsValid(packet));
+    // What was in the wrap need not have been right.
+    const inner = event.arrival.frame.subarray(50);
+    if (checksumsValid(inner)) assert.ok(checksumsValid(packet));
+  });
+});
+
+test("every packet that goes astray is counted once, and only as a drop when it is one", () => {
+  forAllSteps(({ event }) => {
+    if (event.kind !== "packet") return;
+    const { verdict, counters, packet } = event.outcome;
+    const drops = counters.filter((counter) => counter.startsWith("drop_"));
+    assert.deepEqual(drops, verdict.kind === "drop" ? [verdict.counter] : []);
+    assert.equal(packet === undefined, verdict.kind === "drop");
+    const endings: readonly Counter[] = ["translated_out", "translated_in", "steered_out", "steered_in"];
+    const ended = counters.filter((counter) => endings.includes(counter)).length;
+    assert.ok(verdict.kind === "redirect" ? ended === 1 : ended <= 1);
+  });
+});
+
+test("only packets of sessions change the state", () => {
+  forAllSteps(({ before, after, event }) => {
+    if (event.kind !== "packet") return;
+    const { counters } = event.outcome;
+    const mayChange: readonly Counter[] = [
+      "translated_out",
+      "translated_in",
+      "drop_no_route",
+      "drop_too_big",
+    ];
+    if (!counters.some((counter) => mayChange.includes(counter))) assert.equal(after.state, before.state);
+    const grown = after.state.records.size - before.state.records.size;
+    if (!counters.includes("sessions_created")) assert.equal(grown, 0);
+  });
+});
+
+test("a packet is never changed in place", () => {
+  forAllSteps(({ before, next }) => {
+    if (next.kind !== "packet") return;
+    const copy = Buffer.from(next.frame);
+    advance(before, next);
+    assert.deepEqual(next.frame, copy);
+  }, 50);
+});
+
+test("the scenarios reach every counter and every verdict", () => {
+  const counted = new Set<string>();
+  const verdicts = new Set<string>();
+  const scenarios = fc.sample(scenarioArbitrary(60), { numRuns: 200, seed: 1 });
+  for (const scenario of scenarios) {
+    let play = begin(scenario);
+    for (const next of scenario.steps) {
+      const { play: after, event } = advance(play, next);
+      play = after;
+      if (event.kind === "swept" && event.expired > 0) counted.add("sessions_expired");
+      if (event.kind !== "packet") continue;
+      verdicts.add(event.outcome.verdict.kind);
+      for (const counter of event.outcome.counters) counted.add(counter);
+    }
+  }
+  assert.deepEqual([...counted].sort(), [...COUNTERS].sort());
+  assert.deepEqual([...verdicts].sort(), ["drop", "kernel", "redirect", "transmit"]);
+});

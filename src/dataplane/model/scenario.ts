@@ -1,0 +1,155 @@
+/**
+ * Scenarios: a world, a node in it, and what happens to that node in order. `advance` plays one step in the model; whoever tests
+ * something against the model does the same to it and compares.
+ */
+import { buildPacket, ECHO_REPLY, type Packet, parseIpv4, parsePacket } from "../packet.ts";
+import { classify } from "./classify.ts";
+import {
+  type Direction,
+  EMPTY_STATE,
+  type ModelConfig,
+  type Role,
+  type SlotName,
+  type State,
+} from "./state.ts";
+import { wrap } from "./steer.ts";
+import { type Arrival, type Outcome, step } from "./step.ts";
+import { sweep } from "./sweep.ts";
+import type { RouteLookup } from "./translate.ts";
+import { configOf, moveSlot, plannedRoutes, rolesOf, type World } from "./world.ts";
+
+export type Step =
+  /** A frame comes to the interface of this role. */
+  | { readonly kind: "packet"; readonly role: Role; readonly frame: Buffer }
+  /** The remote answers one of the packets that were translated so far (counted modulo their number). */
+  | {
+      readonly kind: "reply";
+      readonly to: number;
+      /** Of a TCP answer. */
+      readonly tcpFlags: number;
+      /** The peer (counted modulo their number) that the answer reached and that wraps it; undefined = it comes directly. */
+      readonly wrappedBy: number | undefined;
+    }
+  /** Time passes, then all records are swept. */
+  | { readonly kind: "advance"; readonly milliseconds: number }
+  /** A slot gets another owner: an index into the world's nodes, or NOBODY. */
+  | { readonly kind: "move"; readonly slot: SlotName; readonly owner: number };
+
+export interface Scenario {
+  readonly world: World;
+  /** The node that all happens to: an index into the world's nodes. */
+  readonly node: number;
+  readonly steps: readonly Step[];
+}
+
+/** Where a scenario stands. */
+export interface Play {
+  readonly world: World;
+  readonly node: number;
+  /** The node's configuration in the world as it is now. */
+  readonly config: ModelConfig;
+  readonly state: State;
+  /** Milliseconds since the scenario began. */
+  readonly now: number;
+  readonly route: RouteLookup;
+  /** Translated outbound packets so far. */
+  readonly sent: readonly Buffer[];
+}
+
+export type Event =
+  | { readonly kind: "packet"; readonly arrival: Arrival; readonly outcome: Outcome }
+  | { readonly kind: "swept"; readonly expired: number }
+  | { readonly kind: "moved" }
+  /** There was nothing to answer. */
+  | { readonly kind: "nothing" };
+
+/** The beginning of a scenario. `route` is what the node's routing table says; the plan's routes unless given. */
+export function begin(scenario: Scenario, route?: RouteLookup): Play {
+  const { world, node } = scenario;
+  return {
+    world,
+    node,
+    config: configOf(world, node),
+    state: EMPTY_STATE,
+    now: 0,
+    route: route ?? plannedRoutes(world.nodes[node]!),
+    sent: [],
+  };
+}
+
+/** Plays one step. */
+export function advance(play: Play, next: Step): { readonly play: Play; readonly event: Event } {
+  const { world, node, state } = play;
+  switch (next.kind) {
+    case "packet":
+      return receive(play, next.role, next.frame);
+    case "reply": {
+      const asked = play.sent[next.to % play.sent.length];
+      const frame = asked && replyTo(asked, next.tcpFlags);
+      if (!frame) return { play, event: { kind: "nothing" } };
+      const carried =
+        next.wrappedBy === undefined ? frame : wrapAtPeer(world, node, next.wrappedBy, frame, "inbound");
+      return receive(play, rolesOf(world).at(-1)!, carried ?? frame);
+    }
+    case "advance": {
+      const now = play.now + next.milliseconds;
+      const swept = sweep(play.config, state, now);
+      return { play: { ...play, now, state: swept.state }, event: { kind: "swept", expired: swept.expired } };
+    }
+    case "move": {
+      const moved = moveSlot(world, next.slot, next.owner);
+      return { play: { ...play, world: moved, config: configOf(moved, node) }, event: { kind: "moved" } };
+    }
+  }
+}
+
+function receive(play: Play, role: Role, frame: Buffer): { readonly play: Play; readonly event: Event } {
+  const { config, state, now, route } = play;
+  const arrival = { frame, role, now, route };
+  const outcome = step(config, state, arrival);
+  const { packet, counters } = outcome;
+  const sent = packet && counters.includes("translated_out") ? [...play.sent, packet] : play.sent;
+  return { play: { ...play, state: outcome.state, sent }, event: { kind: "packet", arrival, outcome } };
+}
+
+/** What a remote answers to a packet: back to where it came from, echo request with echo reply. */
+export function replyTo(frame: Buffer, tcpFlags: number): Buffer | undefined {
+  const parsed = parsePacket(frame);
+  if (!parsed.ok || parsed.packet.transport.kind === "raw") return undefined;
+  const { ethernet, ip, transport } = parsed.packet;
+  return buildPacket({
+    ethernet: { destination: ethernet.source, source: ethernet.destination },
+    ip: { ...ip, source: ip.destination, destination: ip.source, ttl: 60 },
+    transport: answer(transport, tcpFlags),
+    padding: parsed.packet.padding,
+  });
+}
+
+function answer(
+  transport: Exclude<Packet["transport"], { kind: "raw" }>,
+  tcpFlags: number,
+): Packet["transport"] {
+  if (transport.kind === "icmp") return { ...transport, type: ECHO_REPLY };
+  const swapped = { sourcePort: transport.destinationPort, destinationPort: transport.sourcePort };
+  return transport.kind === "tcp"
+    ? { ...transport, ...swapped, flags: tcpFlags }
+    : { ...transport, ...swapped };
+}
+
+/** A frame as a peer of a node (counted modulo their number) would wrap it for it; undefined for what no node would wrap. */
+export function wrapAtPeer(
+  world: World,
+  node: number,
+  peer: number,
+  frame: Buffer,
+  direction: Direction,
+): Buffer | undefined {
+  const others = world.nodes.map((_, index) => index).filter((index) => index !== node);
+  const from = others[peer % others.length];
+  const parsed = parseIpv4(frame);
+  if (from === undefined || !parsed.ok) return undefined;
+  const classified = classify(frame, parsed.ip, direction);
+  if (!classified.ok) return undefined;
+  const owner = world.nodes[node]!.address;
+  return wrap(configOf(world, from), frame, parsed.ip, classified.tuple, direction, owner);
+}
