@@ -6,34 +6,19 @@ import type { NodeConfig } from "../model/node-config.ts";
 import { detach, ensureAttached, ROLES, type Role, rolesOf } from "./attachment.ts";
 import type { Dataplane, DataplaneOptions, DataplaneStatus, EnsureReport, Repair } from "./dataplane.ts";
 import { createGuard, removeGuard, renderGuard } from "./guard.ts";
-import {
-  ensurePinFolder,
-  type KernelMaps,
-  loadOnMaps,
-  MAP_NAMES,
-  readAddresses,
-  readNodes,
-  readSweeper,
-} from "./kernel-maps.ts";
+import { ensurePinFolder, type KernelMaps, loadOnMaps, MAP_NAMES, readSweeper } from "./kernel-maps.ts";
 import { type Codecs, readCodecs } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
-import { programConfig, programMaps } from "./programming.ts";
+import { type RestingRange, reconcileMaps } from "./reconcile-maps.ts";
 import { listSessions } from "./session-list.ts";
 import { ensureSysctls, restoreSysctls, wantedSysctls } from "./sysctls.ts";
-import { type AddressEntry, computeTables, type SlotRange, type Tables } from "./tables.ts";
 
 const OBJECT_PATH = join(import.meta.dirname, "../../build/natto.bpf.o");
 
-/** How long a freed slot range is not used again: longer than the sweep that ends its sessions takes. */
-const REST_MS = 10_000;
 /** The sweeper ticks every 50 ms. */
 const SWEEPER_SILENCE_NS = 1_000_000_000n;
 /** The guard is looked at less often than the maps, since that starts a program. */
 const GUARD_INTERVAL_MS = 5_000;
-
-interface Resting extends SlotRange {
-  readonly until: number;
-}
 
 /**
  * Loads the program on the pinned maps (made if there are none). Nothing is attached before the first `ensure`. Throws
@@ -48,7 +33,7 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
   const codecs = readCodecs(OBJECT_PATH);
   const { object, maps } = loadOnMaps(OBJECT_PATH, options.pinFolder, options.maxSessions);
   const guard = createGuard();
-  let resting: readonly Resting[] = [];
+  let resting: readonly RestingRange[] = [];
   let guardChecked: { readonly rules: string; readonly at: number } | undefined;
   let sweeperIsOurs = false;
 
@@ -64,24 +49,10 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
     return repairs;
   };
 
-  const ensureMaps = (config: NodeConfig["spec"]): Repair[] => {
-    const now = performance.now();
-    resting = resting.filter((range) => range.until > now);
-    const nodes = readNodes(maps);
-    const addresses = readAddresses(maps, codecs);
-    const tables = computeTables(config, options.node, { nodes, addresses }, resting);
-    const freed = freedRanges(addresses, tables);
-    resting = [...resting, ...freed.map((range) => ({ ...range, until: now + REST_MS }))];
-    const slotsInUse = [...resting, ...freed].reduce(
-      (end, range) => Math.max(end, range.first + range.count),
-      0,
-    );
-    const repairs = programMaps(maps, codecs, tables, {
-      nodes: nodes.keys(),
-      gateways: [...addresses.values()].map((a) => a.gateway),
-      slots: slotsInUse,
-    });
-    return [...repairs, ...programConfig(maps, codecs, tables, config.vxlan.port, true)];
+  const ensureMaps = (config: NodeConfig["spec"]): readonly Repair[] => {
+    const reconciled = reconcileMaps(maps, codecs, config, options.node, resting, performance.now());
+    resting = reconciled.resting;
+    return reconciled.repairs;
   };
 
   const ensureSweeper = (): Repair[] => {
@@ -116,13 +87,6 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
     sessions: () => listSessions(maps, codecs),
     close: () => object.close(),
   };
-}
-
-/** Slot ranges that the kernel knows of and the tables do not. */
-function freedRanges(current: ReadonlyMap<number, AddressEntry>, tables: Tables): SlotRange[] {
-  return [...current]
-    .filter(([key, entry]) => tables.addresses.get(key)?.firstSlot !== entry.firstSlot)
-    .map(([, entry]) => ({ first: entry.firstSlot, count: entry.slotCount }));
 }
 
 /** Pins that somebody removed are made again while we still hold the maps. */
