@@ -293,16 +293,18 @@ function stepArbitrary(world: World, node: number): fc.Arbitrary<Step> {
 }
 
 /** One endpoint opens more flows to one remote than a small slot has ports. */
-function burstArbitrary(world: World): fc.Arbitrary<readonly Step[]> {
+function burstArbitrary(world: World, node: number): fc.Arbitrary<readonly Step[]> {
   const [source, destination] = [world.endpoints[0]!, world.remotes[0]!];
   const role = rolesOf(world)[0]!;
-  return fc.record({ datagrams: fc.boolean(), from: fc.integer({ min: 0, max: 65_000 }) }).map((burst) =>
-    Array.from({ length: 66 }, (_, i): Step => {
+  const mine: Step = { kind: "move", slot: busySlots(world)[0]!, owner: node };
+  return fc.record({ datagrams: fc.boolean(), from: fc.integer({ min: 0, max: 65_000 }) }).map((burst) => {
+    const packets = Array.from({ length: 66 }, (_, i): Step => {
       const ports = { sourcePort: burst.from + i, destinationPort: 443 };
       const transport = burst.datagrams ? udp(ports) : tcp({ ...ports, flags: syn });
       return { kind: "packet", role, frame: buildSketch({ ip: { source, destination }, transport }) };
-    }),
-  );
+    });
+    return [mine, ...packets];
+  });
 }
 
 /**
@@ -315,8 +317,8 @@ export function scenarioArbitrary(maxSteps = 60, maxRecords?: number): fc.Arbitr
         .record({
           taken: fc.subarray([...busySlots(world)]),
           burst: fc.oneof(
-            { weight: 9, arbitrary: fc.constant<readonly Step[]>([]) },
-            { weight: 1, arbitrary: burstArbitrary(world) },
+            { weight: 6, arbitrary: fc.constant<readonly Step[]>([]) },
+            { weight: 1, arbitrary: burstArbitrary(world, node) },
           ),
           steps: fc.array(stepArbitrary(world, node), { minLength: 1, maxLength: maxSteps, size: "max" }),
         })
