@@ -1,0 +1,125 @@
+/** One node in a small world, for tests that tell a story: it owns every slot until the story says otherwise. */
+import { FABRIC_NETWORK, slotsPerAddress } from "../../model/slots.ts";
+import { buildSketch, echo, tcp, udp } from "./sketch.ts";
+import {
+  EMPTY_STATE,
+  gatewayOfSource,
+  type ModelConfig,
+  type Role,
+  type SlotName,
+  type State,
+  slotOfSource,
+} from "./state.ts";
+import { type Outcome, step } from "./step.ts";
+import { sweep } from "./sweep.ts";
+import type { RouteLookup } from "./translate.ts";
+import { configOf, moveSlot, PLAN, planned, plannedRoutes, type World } from "./world.ts";
+
+const PORTS_PER_SLOT = 64;
+const ALL_MINE = Array.from({ length: slotsPerAddress(PORTS_PER_SLOT) }, () => 0);
+
+export const ENDPOINT = planned(PLAN.endpoints, 1);
+export const OTHER_ENDPOINT = planned(PLAN.endpoints, 2);
+export const REMOTE = planned(PLAN.remotes, 1);
+export const OTHER_REMOTE = planned(PLAN.remotes, 2);
+export const PUBLIC = planned(PLAN.publics, 1);
+export const NODE = planned(PLAN.nodes, 1);
+export const PEER = planned(PLAN.nodes, 2);
+
+export const EXAMPLE: World = {
+  nodes: [
+    { name: "node-0", address: NODE },
+    { name: "node-1", address: PEER },
+    { name: "node-2", address: planned(PLAN.nodes, 3) },
+  ],
+  gateways: [
+    {
+      id: "gateway",
+      sources: ["10.1.0.0/24", "10.2.0.0/24"],
+      addresses: [PUBLIC],
+      portsPerSlot: PORTS_PER_SLOT,
+      timeouts: { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 },
+      owners: [ALL_MINE],
+    },
+  ],
+  maxRecords: 400,
+  endpoints: [ENDPOINT, OTHER_ENDPOINT],
+  remotes: [REMOTE, OTHER_REMOTE],
+  oneInterface: false,
+};
+
+/** The slot of an endpoint's flows. */
+export function slotOf(endpoint: number): SlotName {
+  const config = configOf(EXAMPLE, 0);
+  return slotOfSource(gatewayOfSource(config, endpoint)!, FABRIC_NETWORK, endpoint)!;
+}
+
+export interface Bench {
+  receive(frame: Buffer, role?: Role): Outcome;
+  /** Lets time pass and sweeps; returns how many sessions ended. */
+  wait(seconds: number): number;
+  move(slot: SlotName, owner: number): void;
+  state(): State;
+}
+
+/** Node 0 of a world. */
+export function newBench(
+  world: World = EXAMPLE,
+  route: RouteLookup = plannedRoutes(world.nodes[0]!),
+  change: (config: ModelConfig) => ModelConfig = (config) => config,
+): Bench {
+  let current = world;
+  let state = EMPTY_STATE;
+  let now = 0;
+  const config = () => change(configOf(current, 0));
+  return {
+    receive: (frame, role = "inside") => {
+      const outcome = step(config(), state, { frame, role, now, route });
+      state = outcome.state;
+      return outcome;
+    },
+    wait: (seconds) => {
+      now += seconds * 1000;
+      const swept = sweep(config(), state, now);
+      state = swept.state;
+      return swept.expired;
+    },
+    move: (slot, owner) => {
+      current = moveSlot(current, slot, owner);
+    },
+    state: () => state,
+  };
+}
+
+/** Who sends to whom, and from and to which port. */
+export interface Ends {
+  readonly from?: number;
+  readonly to?: number;
+  readonly sourcePort?: number;
+  readonly destinationPort?: number;
+  readonly ttl?: number;
+}
+
+function ipOf({ from = ENDPOINT, to = REMOTE, ttl = 64 }: Ends) {
+  return { source: from, destination: to, ttl };
+}
+
+function portsOf({ sourcePort = 5000, destinationPort = 443 }: Ends) {
+  return { sourcePort, destinationPort };
+}
+
+/** From the endpoint to the remote unless told otherwise. */
+export function segment(flags: number, ends: Ends = {}): Buffer {
+  return buildSketch({
+    ip: ipOf(ends),
+    transport: tcp({ ...portsOf(ends), flags, payload: Buffer.from("odd") }),
+  });
+}
+
+export function datagram(ends: Ends = {}, payload: Buffer = Buffer.from("data")): Buffer {
+  return buildSketch({ ip: ipOf(ends), transport: udp({ ...portsOf(ends), payload }) });
+}
+
+export function ping(identifier: number, ends: Ends = {}, type = 8): Buffer {
+  return buildSketch({ ip: ipOf(ends), transport: echo({ identifier, type }) });
+}
