@@ -1,7 +1,9 @@
 /** Which public addresses each gateway has: those it had, and the lowest free ones of its pool for what is missing. */
 import type { AddressPool } from "../model/address-pool.ts";
-import { type Cidr, cidr, cidrContains, cidrSize, formatAddress, address as parse } from "../model/ipv4.ts";
+import { type Cidr, cidrContains, cidrSize, formatAddress } from "../model/ipv4.ts";
+import type { PlacedAddress } from "../model/placement.ts";
 import { disjoint } from "./claims.ts";
+import { parseBlocks, parsePlaced } from "./parsed.ts";
 
 export interface AddressRequest {
   /** The gateway. */
@@ -9,7 +11,7 @@ export interface AddressRequest {
   readonly pool: string;
   readonly count: number;
   /** The addresses of its previous placement, in order. */
-  readonly previous: readonly string[];
+  readonly previous: readonly PlacedAddress[];
   /** The pool is missing or broken: it keeps what it has, wherever that is from, and gets nothing. */
   readonly frozen: boolean;
 }
@@ -47,7 +49,7 @@ interface Stock {
 export function allocate(requests: readonly AddressRequest[], pools: readonly AddressPool[]): Allocation {
   const stocks = new Map<string, Stock>();
   for (const pool of pools) {
-    const blocks = disjoint(pool.spec.cidrs.map(cidr));
+    const blocks = disjoint(parseBlocks(pool.spec.cidrs));
     stocks.set(pool.metadata.name, { blocks, allocated: 0, missing: 0, block: 0, offset: 0 });
   }
   const taken = new Set<number>();
@@ -78,15 +80,16 @@ function keep(
 ): { readonly addresses: readonly string[]; readonly withdrawn: readonly string[] } {
   const addresses: string[] = [];
   const withdrawn: string[] = [];
-  for (const text of request.previous) {
-    const address = parse(text);
+  const numbers = parsePlaced(request.previous);
+  request.previous.forEach(({ address: text }, i) => {
+    const address = numbers[i]!;
     const valid = request.frozen || stock?.blocks.some((block) => cidrContains(block, address));
     if (!valid || taken.has(address)) withdrawn.push(text);
     else if (addresses.length < request.count) {
       addresses.push(text);
       taken.add(address);
     }
-  }
+  });
   return { addresses, withdrawn };
 }
 

@@ -21,8 +21,8 @@ export interface AssignmentRequest {
 export interface Assignment {
   /** The previous placement itself when nothing in it changes. */
   readonly placement: PlacementSpec;
-  /** The nodes on which it depends: those of the previous placement, the shard, and all that would be taken in if one were lost. */
-  readonly involved: ReadonlySet<string>;
+  /** The nodes on which it depends: the shard, and all that would be taken into it if one of it were lost. */
+  readonly involved: readonly FleetNode[];
   /** Slots that had an owner and now have another one or none. */
   readonly moved: number;
 }
@@ -33,9 +33,9 @@ interface Bench {
   readonly nodes: FleetNode[];
   readonly scores: number[];
   readonly indexOf: (node: FleetNode) => number;
-  readonly owners: Int16Array;
-  readonly lastZones: Int16Array;
-  readonly heirs: Int16Array;
+  readonly owners: number[];
+  readonly lastZones: number[];
+  readonly heirs: number[];
 }
 
 /** Divides the gateway's slots among its shard: see shard.ts for who is in it and division.ts for who gets how much. */
@@ -48,15 +48,15 @@ export function assign(request: AssignmentRequest, fleet: Fleet): Assignment {
   const shard = fillShard(candidates, kept, shardSize);
   settle(divisionOf(bench, bench.owners, shard, bench.lastZones));
 
-  const involved = new Set(request.previous?.nodes);
-  for (const node of shard) involved.add(node.name);
-  const backups = new Int16Array(bench.owners.length).fill(NOBODY);
+  const involved = [...shard];
+  const backups = nobody(bench.owners.length);
   const owners = ownersOf(bench);
+  const zones = zonesOfOwners(bench);
   for (const lost of owners) {
     const rest = owners.filter((node) => node !== lost);
     const replacement = fillShard(candidates, rest, shardSize, lost);
-    for (const node of replacement) involved.add(node.name);
-    inherit(bench, lost, replacement, backups);
+    for (const node of replacement) if (!involved.includes(node)) involved.push(node);
+    inherit(bench, lost, replacement, zones, backups);
   }
   const placement = write(request, fleet.cell, bench, backups);
   const same = request.previous !== undefined && samePlacement(request.previous, placement);
@@ -78,7 +78,7 @@ function layOut(request: AssignmentRequest, fleet: Fleet): Bench {
     const known = index.get(node);
     if (known !== undefined) return known;
     index.set(node, nodes.length);
-    scores.push(score(request.gatewayHash, node));
+    scores.push(score(request.gatewayHash, node.hash, node.weight));
     return nodes.push(node) - 1;
   };
   const bench: Bench = {
@@ -86,9 +86,9 @@ function layOut(request: AssignmentRequest, fleet: Fleet): Bench {
     nodes,
     scores,
     indexOf,
-    owners: new Int16Array(slots).fill(NOBODY),
-    lastZones: new Int16Array(slots).fill(NOBODY),
-    heirs: new Int16Array(slots).fill(NOBODY),
+    owners: nobody(slots),
+    lastZones: nobody(slots),
+    heirs: nobody(slots),
   };
   const { previous } = request;
   if (previous?.cell !== fleet.cell || previous.portsPerSlot !== request.portsPerSlot) return bench;
@@ -107,9 +107,13 @@ function layOut(request: AssignmentRequest, fleet: Fleet): Bench {
   return bench;
 }
 
+function nobody(slots: number): number[] {
+  return new Array<number>(slots).fill(NOBODY);
+}
+
 /** The nodes that own a slot, in the order of the bench. */
 function ownersOf({ nodes, owners }: Bench): readonly FleetNode[] {
-  const owns = new Uint8Array(nodes.length);
+  const owns = nodes.map(() => 0);
   for (const owner of owners) if (owner !== NOBODY) owns[owner] = 1;
   return nodes.filter((_, i) => owns[i] === 1);
 }
@@ -125,9 +129,9 @@ function releaseOthers(bench: Bench, kept: readonly FleetNode[]): void {
 
 function divisionOf(
   bench: Bench,
-  owners: Int16Array,
+  owners: number[],
   shard: readonly FleetNode[],
-  lastZones: Int16Array,
+  lastZones: number[],
 ): Division {
   const members = shard.filter((node) => node.standing === "eligible").map(bench.indexOf);
   const { slotsPerAddress: perAddress, nodes, scores, heirs } = bench;
@@ -135,34 +139,52 @@ function divisionOf(
 }
 
 /** Plays the loss of a node through, with the same functions, and notes who gets its slots. */
-function inherit(bench: Bench, lost: FleetNode, shard: readonly FleetNode[], backups: Int16Array): void {
+function inherit(
+  bench: Bench,
+  lost: FleetNode,
+  shard: readonly FleetNode[],
+  zones: number[],
+  backups: number[],
+): void {
   const loser = bench.indexOf(lost);
-  const owners = bench.owners.map((owner) => (owner === loser ? NOBODY : owner));
-  const lastZones = new Int16Array(owners.length).fill(lost.zone);
-  settle(divisionOf(bench, owners, shard, lastZones));
+  const owners = bench.owners.slice();
+  for (let slot = 0; slot < owners.length; slot++) if (owners[slot] === loser) owners[slot] = NOBODY;
+  settle(divisionOf(bench, owners, shard, zones));
   for (let slot = 0; slot < owners.length; slot++) {
     if (bench.owners[slot] === loser) backups[slot] = owners[slot]!;
   }
 }
 
-function write(request: AssignmentRequest, cell: string, bench: Bench, backups: Int16Array): PlacementSpec {
-  const used = new Set<number>([...bench.owners, ...backups]);
-  used.delete(NOBODY);
-  const order = [...used].sort((a, b) => (bench.nodes[a]!.name < bench.nodes[b]!.name ? -1 : 1));
-  const number = new Map(order.map((local, i) => [local, i]));
-  const rename = (row: Int16Array, address: number): number[] => {
+/** slot → zone of its owner. */
+function zonesOfOwners({ nodes, owners }: Bench): number[] {
+  const zones = nobody(owners.length);
+  for (let slot = 0; slot < owners.length; slot++) zones[slot] = nodes[owners[slot]!]?.zone ?? NOBODY;
+  return zones;
+}
+
+function write(request: AssignmentRequest, cell: string, bench: Bench, backups: number[]): PlacementSpec {
+  const used = bench.nodes.map(() => 0);
+  for (const owner of bench.owners) if (owner !== NOBODY) used[owner] = 1;
+  for (const backup of backups) if (backup !== NOBODY) used[backup] = 1;
+  const order = bench.nodes.filter((_, n) => used[n] === 1).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const numbers = bench.nodes.map((node) => order.indexOf(node));
+  const renumber = (row: number[], address: number): number[] => {
+    const numbered: number[] = [];
     const first = address * bench.slotsPerAddress;
-    return Array.from(row.subarray(first, first + bench.slotsPerAddress), (n) => number.get(n) ?? NOBODY);
+    for (let slot = first; slot < first + bench.slotsPerAddress; slot++) {
+      numbered.push(numbers[row[slot]!] ?? NOBODY);
+    }
+    return numbered;
   };
   return {
     cell,
     pool: request.pool,
     portsPerSlot: request.portsPerSlot,
-    nodes: order.map((local) => bench.nodes[local]!.name),
+    nodes: order.map((node) => node.name),
     addresses: request.addresses.map((address, a) => ({
       address,
-      owners: rename(bench.owners, a),
-      backups: rename(backups, a),
+      owners: renumber(bench.owners, a),
+      backups: renumber(backups, a),
     })),
   };
 }

@@ -1,5 +1,6 @@
 /** Claims: a set of address ranges, each with the object that claimed it, in which no two of different objects overlap. */
-import { type Cidr, cidr, cidrSize, formatCidr } from "../model/ipv4.ts";
+import { type Cidr, cidrSize, formatCidr } from "../model/ipv4.ts";
+import { parseBlocks } from "./parsed.ts";
 
 interface Claim {
   readonly first: number;
@@ -38,7 +39,7 @@ export function makeClaims(): Claims {
 
   return {
     claim: (claimant, texts) => {
-      const wanted = disjoint(texts.map(cidr));
+      const wanted = disjoint(parseBlocks(texts));
       for (const block of wanted) {
         const other = held[lowerBound(block.first)];
         if (other && other.first < block.first + cidrSize(block)) {

@@ -20,18 +20,18 @@ export interface Division {
   /** Indices of the nodes that take part. The others keep what they have. */
   readonly members: readonly number[];
   /** slot → node, or `NOBODY`. `settle` changes it in place. */
-  readonly owners: Int16Array;
+  readonly owners: number[];
   /** slot → zone of the node that had it last, or `NOBODY`: its next owner rather stands elsewhere. */
-  readonly lastZones: Int16Array;
+  readonly lastZones: readonly number[];
   /** slot → node that was next in line, or `NOBODY`: its next owner rather is that one. */
-  readonly heirs: Int16Array;
+  readonly heirs: readonly number[];
 }
 
 interface Tally {
   /** node → its slots. */
-  readonly total: Int32Array;
+  readonly total: number[];
   /** node × addresses + address → its slots of that address. */
-  readonly onAddress: Int32Array;
+  readonly onAddress: number[];
   readonly addresses: number;
 }
 
@@ -58,8 +58,8 @@ export function settle(division: Division): void {
 function count(division: Division): Tally {
   const { owners, slotsPerAddress, nodes } = division;
   const addresses = owners.length / slotsPerAddress;
-  const total = new Int32Array(nodes.length);
-  const onAddress = new Int32Array(nodes.length * addresses);
+  const total = new Array<number>(nodes.length).fill(0);
+  const onAddress = new Array<number>(nodes.length * addresses).fill(0);
   for (let address = 0, slot = 0; address < addresses; address++) {
     for (const end = slot + slotsPerAddress; slot < end; slot++) {
       const owner = owners[slot]!;

@@ -31,8 +31,16 @@ export interface Fleet {
   readonly nodes: readonly FleetNode[];
   readonly byName: ReadonlyMap<string, FleetNode>;
   readonly eligibleCount: number;
-  /** zone → its eligible nodes, by name in ascending order. */
-  readonly zones: readonly (readonly FleetNode[])[];
+  /** The zones by index. */
+  readonly zones: readonly Zone[];
+}
+
+/** The eligible nodes of a zone, by name in ascending order. */
+export interface Zone {
+  readonly nodes: readonly FleetNode[];
+  /** Their hashes and weights, side by side: these are gone through for every gateway. */
+  readonly hashes: Uint32Array;
+  readonly weights: Float64Array;
 }
 
 /** What a node may own, by its own declaration, by what its agent reports and by who sees it. */
@@ -75,14 +83,24 @@ export function buildFleet(
   });
   if (before?.nodes.length === nodes.length && nodes.every((node, i) => node === before.nodes[i]))
     return before;
-  const zones = Array.from(zoneIndex, (): FleetNode[] => []);
-  for (const node of nodes) if (node.standing === "eligible") zones[node.zone]!.push(node);
+  const eligible = nodes.filter((node) => node.standing === "eligible");
+  const zones = Array.from({ length: zoneIndex.size }, (_, zone) =>
+    makeZone(eligible.filter((node) => node.zone === zone)),
+  );
   return {
     cell,
     nodes,
     byName: new Map(nodes.map((node) => [node.name, node])),
-    eligibleCount: zones.reduce((sum, zone) => sum + zone.length, 0),
+    eligibleCount: eligible.length,
     zones,
+  };
+}
+
+function makeZone(nodes: readonly FleetNode[]): Zone {
+  return {
+    nodes,
+    hashes: Uint32Array.from(nodes, (node) => node.hash),
+    weights: Float64Array.from(nodes, (node) => node.weight),
   };
 }
 

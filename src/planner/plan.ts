@@ -18,7 +18,9 @@ import {
   countOwners,
   type GatewayStatus,
   gatewayStatus,
+  NO_OWNERSHIP,
   nodeVerdict,
+  type Ownership,
   type PoolStatus,
   poolStatus,
 } from "./statuses.ts";
@@ -83,7 +85,7 @@ interface RememberedGateway {
   readonly previous: PlacementSpec | undefined;
   readonly fleet: Fleet;
   readonly assignment: Assignment;
-  readonly owners: Readonly<Record<string, number>>;
+  readonly ownership: Ownership;
   readonly config: GatewayConfig;
 }
 
@@ -126,7 +128,7 @@ function allocateAddresses(admissions: Admissions, previous: ReadonlyMap<string,
     const key = keyOfObject(gateway);
     if (admissions.ofGateway.get(key)?.verdict === "rejected") return [];
     const { pool, count } = gateway.spec.addresses;
-    const held = previous.get(key)?.addresses.map((placed) => placed.address) ?? [];
+    const held = previous.get(key)?.addresses ?? [];
     return [{ key, pool, count, previous: held, frozen: !usable.has(pool) }];
   });
   return allocate(requests, admissions.acceptedPools);
@@ -158,19 +160,22 @@ function placeGateways(
     const fleet = after.fleets.get(effectiveCell(gateway, admissions.cells, held?.cell));
     const facts = { admission, grant, use, fleet };
     if (!grant) {
-      placed.statuses.set(key, gatewayStatus(gateway, { ...facts, placement: undefined, owners: {} }));
+      placed.statuses.set(
+        key,
+        gatewayStatus(gateway, { ...facts, placement: undefined, ownership: NO_OWNERSHIP }),
+      );
     } else if (!fleet) {
       // Kept although neither the cell it names nor the one it is in exists: not a word of its placement changes.
-      const owners = held ? countOwners(held) : {};
+      const ownership = held ? countOwners(held) : NO_OWNERSHIP;
       if (held) placed.placements.set(key, held);
-      placed.statuses.set(key, gatewayStatus(gateway, { ...facts, placement: held, owners }));
+      placed.statuses.set(key, gatewayStatus(gateway, { ...facts, placement: held, ownership }));
     } else {
       const known = before.gateways.get(key);
       const fresh = placeGateway(gateway, grant.addresses, held, fleet, known, changeOf);
       const { placement } = fresh.assignment;
       after.gateways.set(key, fresh);
       placed.placements.set(key, placement);
-      placed.statuses.set(key, gatewayStatus(gateway, { ...facts, placement, owners: fresh.owners }));
+      placed.statuses.set(key, gatewayStatus(gateway, { ...facts, placement, ownership: fresh.ownership }));
       placed.movedSlots += fresh.assignment.moved;
       const siblings = placed.configs.get(fleet.cell);
       if (siblings) siblings.push(fresh.config);
@@ -217,7 +222,7 @@ function placeGateway(
     nodes: placement.nodes,
     addresses: placement.addresses,
   };
-  return { gateway, addresses, previous, fleet, assignment, owners: countOwners(placement), config };
+  return { gateway, addresses, previous, fleet, assignment, ownership: countOwners(placement), config };
 }
 
 /**
@@ -238,7 +243,8 @@ function isStillValid(
   if (known.fleet === fleet) return true;
   if (known.fleet.cell !== fleet.cell) return false;
   const { changed, gained } = changeOf(known.fleet, fleet);
-  return !gained && !changed.values().some((name) => involved.has(name));
+  const touched = (name: string): boolean => changed.has(name);
+  return !gained && !previous?.nodes.some(touched) && !involved.some((node) => touched(node.name));
 }
 
 /** The store counts the changes of each spec, so equal generations of one object are equal declarations. */

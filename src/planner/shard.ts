@@ -2,8 +2,8 @@
  * The shard: which nodes of a cell hold a gateway's slots. Chosen by zone first (the zone with the fewest of the shard's nodes is
  * next), then by rendezvous score. A node that is in stays in; places that are free are filled.
  */
-import type { Fleet, FleetNode } from "./fleet.ts";
-import { score } from "./rendezvous.ts";
+import type { Fleet, FleetNode, Zone } from "./fleet.ts";
+import { score, scoreBound } from "./rendezvous.ts";
 
 export interface Candidate {
   readonly node: FleetNode;
@@ -18,21 +18,27 @@ export type Shortlist = readonly (readonly Candidate[])[];
  * One pass over the fleet, so that all choices after it cost next to nothing.
  */
 export function shortlist(fleet: Fleet, gatewayHash: number, size: number): Shortlist {
-  const depth = size + 1;
-  return fleet.zones.map((nodes) => {
-    const best: Candidate[] = [];
-    for (const node of nodes) {
-      const candidate = { node, score: score(gatewayHash, node) };
-      if (best.length === depth) {
-        if (!ranksBefore(candidate, best[depth - 1]!)) continue;
-        best.pop();
-      }
-      let at = best.length;
-      while (at > 0 && ranksBefore(candidate, best[at - 1]!)) at--;
-      best.splice(at, 0, candidate);
+  return fleet.zones.map((zone) => bestOf(zone, gatewayHash, size + 1));
+}
+
+function bestOf({ nodes, hashes, weights }: Zone, gatewayHash: number, depth: number): readonly Candidate[] {
+  // In descending order of score; one place more than needed, so that an insertion can push the last one out.
+  const scores = new Float64Array(depth + 1);
+  const places = new Int32Array(depth + 1);
+  let count = 0;
+  for (let i = 0; i < hashes.length; i++) {
+    if (count === depth && scoreBound(gatewayHash, hashes[i]!, weights[i]!) < scores[depth - 1]!) continue;
+    const fresh = score(gatewayHash, hashes[i]!, weights[i]!);
+    let at = count;
+    for (; at > 0 && fresh > scores[at - 1]!; at--) {
+      scores[at] = scores[at - 1]!;
+      places[at] = places[at - 1]!;
     }
-    return best;
-  });
+    scores[at] = fresh;
+    places[at] = i;
+    if (count < depth) count++;
+  }
+  return Array.from(places.subarray(0, count), (place, at) => ({ node: nodes[place]!, score: scores[at]! }));
 }
 
 /** Higher score first; equal scores (a collision of hashes) by name, so that the order is total. */
@@ -78,7 +84,7 @@ export function trimShard(
   const inZone = countZones(zones, kept);
   const removable = kept
     .filter((node) => node.standing === "eligible")
-    .map((node) => ({ node, score: score(gatewayHash, node) }))
+    .map((node) => ({ node, score: score(gatewayHash, node.hash, node.weight) }))
     .sort((a, b) => (ranksBefore(a, b) ? 1 : -1));
   const removed = new Set<FleetNode>();
   while (kept.length - removed.size > size && removed.size < removable.length) {

@@ -40,15 +40,26 @@ export interface CellStatus {
   readonly conditions: readonly Verdict[];
 }
 
-/** How many slots each node owns; slots that nobody owns are not counted. */
-export function countOwners(placement: PlacementSpec): Readonly<Record<string, number>> {
-  const counts = new Int32Array(placement.nodes.length);
-  for (const { owners } of placement.addresses) for (const n of owners) if (n !== NOBODY) counts[n]!++;
-  const owners: Record<string, number> = {};
-  placement.nodes.forEach((name, n) => {
-    if (counts[n]! > 0) owners[name] = counts[n]!;
-  });
-  return owners;
+/** Who owns how many slots of a gateway. */
+export interface Ownership {
+  readonly owners: Readonly<Record<string, number>>;
+  /** Slots that nobody owns. */
+  readonly unowned: number;
+}
+
+export const NO_OWNERSHIP: Ownership = { owners: {}, unowned: 0 };
+
+export function countOwners(placement: PlacementSpec): Ownership {
+  const counts = placement.nodes.map(() => 0);
+  let unowned = 0;
+  for (const { owners } of placement.addresses) {
+    for (const n of owners) {
+      if (n === NOBODY) unowned++;
+      else counts[n]!++;
+    }
+  }
+  const entries = placement.nodes.map((name, n) => [name, counts[n]!] as const);
+  return { owners: Object.fromEntries(entries.filter(([, slots]) => slots > 0)), unowned };
 }
 
 export interface GatewayFacts {
@@ -56,7 +67,7 @@ export interface GatewayFacts {
   readonly grant: Grant | undefined;
   readonly use: PoolUse | undefined;
   readonly placement: PlacementSpec | undefined;
-  readonly owners: Readonly<Record<string, number>>;
+  readonly ownership: Ownership;
   readonly fleet: Fleet | undefined;
 }
 
@@ -68,7 +79,7 @@ export function gatewayStatus(gateway: NatGateway, facts: GatewayFacts): Gateway
     readyCondition(facts, observedGeneration),
   ];
   const addresses = facts.placement?.addresses.map((placed) => placed.address) ?? [];
-  return { observedGeneration, addresses, owners: facts.owners, conditions };
+  return { observedGeneration, addresses, owners: facts.ownership.owners, conditions };
 }
 
 function acceptedCondition(admission: Admission, observedGeneration: number): Verdict {
@@ -117,7 +128,7 @@ function readyCondition(facts: GatewayFacts, observedGeneration: number): Verdic
   if (!placement) return say("False", "NotAccepted", `see condition ${ACCEPTED}`);
   if (placement.addresses.length === 0)
     return say("False", "NoAddress", `see condition ${ADDRESSES_ALLOCATED}`);
-  const unowned = placement.addresses.reduce((sum, { owners }) => sum + countNobody(owners), 0);
+  const { unowned } = facts.ownership;
   if (unowned > 0) {
     return say(
       "False",
@@ -133,10 +144,6 @@ function readyCondition(facts: GatewayFacts, observedGeneration: number): Verdic
     );
   }
   return say("True", "EverySlotOwned", "");
-}
-
-function countNobody(owners: readonly number[]): number {
-  return owners.includes(NOBODY) ? owners.filter((owner) => owner === NOBODY).length : 0;
 }
 
 export function poolStatus(
