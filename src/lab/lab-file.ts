@@ -43,6 +43,8 @@ const interfaceAddressField = z.string().refine(
 
 const mtuField = integerField(576, 9000);
 
+const SYSCTL_VALUE = "is not the value of a sysctl; give a number or words without special characters";
+
 const sysctlsField = z
   .record(
     z
@@ -51,10 +53,7 @@ const sysctlsField = z
         /^net\.[A-Za-z0-9_.-]+$/,
         "is not a sysctl of a network namespace; use one that begins with 'net.'",
       ),
-    z.union(
-      [z.string().regex(/^[\w.:, \t-]+$/), z.number()],
-      "is not the value of a sysctl; give a number or words without special characters",
-    ),
+    z.union([z.number(), z.string().regex(/^[\w.:, \t-]+$/, SYSCTL_VALUE)], SYSCTL_VALUE),
   )
   .default({});
 
