@@ -135,16 +135,16 @@ async function runAgent(
     },
   });
 
-  return {
-    async close() {
-      stopping = true;
-      await stopLoops({ reporter, heartbeat, prober, follower, reconciler });
-      await cells.close();
-      dataplane.close();
-      releaseAll(locks);
-      logger.info("the agent has stopped; the node goes on forwarding");
-    },
+  const stop = async (): Promise<void> => {
+    stopping = true;
+    await stopLoops({ reporter, heartbeat, prober, follower, reconciler });
+    await cells.close();
+    dataplane.close();
+    releaseAll(locks);
+    logger.info("the agent has stopped; the node goes on forwarding");
   };
+  let stopped: Promise<void> | undefined;
+  return { close: () => (stopped ??= stop()) };
 }
 
 interface Loops {

@@ -8,9 +8,11 @@ import { API_VERSION } from "../model/meta.ts";
 import type { Store } from "../store/store.ts";
 import type { AgentLogger } from "./agent-logger.ts";
 import { backoffMs, STORE_BACKOFF } from "./backoff.ts";
-import { startTaskLoop, within } from "./task-loop.ts";
+import { startTaskLoop, withDeadline, within } from "./task-loop.ts";
 
 const MAX_INTERVAL_MS = 1000;
+/** A heartbeat that takes longer is given up: on another connection the next one may be faster. */
+const CALL_MS = 2000;
 /** Changes of the peers that come in a burst are told together. */
 const MIN_GAP_MS = 100;
 
@@ -64,9 +66,11 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   let failures = 0;
   // After a failure it is unknown whether the write took place, so what is stored is read again.
   let certain = false;
+  let wasCertain = false;
 
   const renew = async (): Promise<void> => {
     const { node } = facts();
+    wasCertain = certain;
     if (!certain) stored = await store.get({ kind: "Lease", name: node });
     certain = false;
     const lease = nextLease(stored, facts(), now());
@@ -75,7 +79,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   };
   const loop = startTaskLoop(async () => {
     try {
-      await renew();
+      await withDeadline(CALL_MS, renew(), "the store did not answer the heartbeat");
       failures = 0;
       onOutcome(undefined);
       return heartbeatIntervalMs(ttlSeconds());
@@ -83,7 +87,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
       onOutcome(thrown);
       failures++;
       const error = asNattoError(thrown);
-      if (error.code === "Conflict" || error.code === "AlreadyExists") {
+      if (wasCertain && error.code === "Conflict") {
         logger.warn(
           `somebody else wrote the Lease of ${facts().node}; does another agent run under this name?`,
         );

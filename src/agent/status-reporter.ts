@@ -9,12 +9,14 @@ import type { AgentLogger } from "./agent-logger.ts";
 import { backoffMs, STORE_BACKOFF } from "./backoff.ts";
 import { type NodeStatus, statusDifference } from "./node-status.ts";
 import { type NodeIdentity, registerNode } from "./registration.ts";
-import { startTaskLoop, within } from "./task-loop.ts";
+import { startTaskLoop, withDeadline, within } from "./task-loop.ts";
 
 /** Least time between two writes that tell nothing but counters. */
 export const COUNTERS_INTERVAL_MS = 2000;
 /** How often the GatewayNode is read, to see whether it is still there and still right. */
 const RECHECK_MS = 10_000;
+/** A report that takes longer is given up: on another connection the next one may be faster. */
+const REPORT_MS = 5000;
 /** Changes that come in a burst are told together. */
 const MIN_GAP_MS = 50;
 
@@ -68,7 +70,7 @@ export function startStatusReporter(options: StatusReporterOptions): StatusRepor
   };
   const loop = startTaskLoop(async () => {
     try {
-      await tell();
+      await withDeadline(REPORT_MS, tell(), "the store did not take the node's status");
       failures = 0;
       lastProblem = "";
       onOutcome(undefined);

@@ -1,4 +1,5 @@
 /** One task that runs again and again, never twice at once: after the delay that it asks for, or when it is kicked. */
+import { NattoError } from "../errors.ts";
 
 export interface TaskLoop {
   /** Runs the task as soon as it may: now, or right after the run that is under way. Many kicks may make one run. */
@@ -55,4 +56,18 @@ export async function within(limitMs: number, promise: Promise<unknown>): Promis
   });
   await Promise.race([promise, limit]);
   clearTimeout(timer);
+}
+
+/** The promise's outcome, or `Unavailable` with this sentence when it takes longer than `limitMs`. */
+export async function withDeadline<T>(limitMs: number, promise: Promise<T>, sentence: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    const late = new NattoError("Unavailable", `${sentence} within ${limitMs} ms; will be tried again`);
+    timer = setTimeout(() => reject(late), limitMs);
+  });
+  try {
+    return await Promise.race([promise, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
