@@ -1,0 +1,137 @@
+/** What tests of the planner share: little clouds, and the store's part in planning. */
+import type { MemberState } from "../membership/membership.ts";
+import type { AddressPool } from "../model/address-pool.ts";
+import type { Cell } from "../model/cell.ts";
+import { type GatewayNode, ZONE_LABEL } from "../model/gateway-node.ts";
+import { API_VERSION, type Condition, type Metadata } from "../model/meta.ts";
+import type { NatGateway } from "../model/nat-gateway.ts";
+import { NOBODY, type Placement } from "../model/placement.ts";
+import type { PlacementSpec } from "./assignment.ts";
+import type { Plan, PlanInput } from "./plan.ts";
+
+function metadata(name: string, namespace?: string, age = 0): Metadata {
+  const creationTimestamp = new Date(Date.UTC(2026, 0, 1) + age * 1000).toISOString();
+  const common = { labels: {}, annotations: {}, resourceVersion: "", generation: 1, creationTimestamp };
+  return { name, ...(namespace === undefined ? {} : { namespace }), uid: `uid-of-${name}`, ...common };
+}
+
+export function condition(type: string, status: Condition["status"], observedGeneration = 1): Condition {
+  return { type, status, reason: "Test", message: "", observedGeneration, lastTransitionTime: "" };
+}
+
+export function cell(name: string): Cell {
+  const spec = { vxlan: { port: 4789 }, membership: { ttlSeconds: 3, maxLossPercent: 50 } };
+  return { apiVersion: API_VERSION, kind: "Cell", metadata: metadata(name), spec };
+}
+
+export function pool(name: string, cidrs: string[], age = 0): AddressPool {
+  return {
+    apiVersion: API_VERSION,
+    kind: "AddressPool",
+    metadata: metadata(name, undefined, age),
+    spec: { cidrs },
+  };
+}
+
+export interface NodeTraits {
+  readonly cell?: string;
+  readonly address?: string;
+  readonly zone?: string;
+  readonly weight?: number;
+  readonly drain?: boolean;
+  readonly ready?: Condition["status"];
+  readonly age?: number;
+}
+
+/** A node that reports Ready unless told otherwise. Its address comes from the digits of its name. */
+export function node(name: string, traits: NodeTraits = {}): GatewayNode {
+  const meta = metadata(name, undefined, traits.age);
+  return {
+    apiVersion: API_VERSION,
+    kind: "GatewayNode",
+    metadata: { ...meta, labels: traits.zone === undefined ? {} : { [ZONE_LABEL]: traits.zone } },
+    spec: {
+      cell: traits.cell ?? "c1",
+      address: traits.address ?? `192.0.2.${Number(name.replaceAll(/\D/g, "")) + 1}`,
+      interfaces: { inside: "in0", outside: "out0" },
+      drain: traits.drain ?? false,
+      weight: traits.weight ?? 100,
+    },
+    status: { observedGeneration: 1, counters: {}, conditions: [condition("Ready", traits.ready ?? "True")] },
+  };
+}
+
+export interface GatewayTraits {
+  readonly cell?: string;
+  readonly pool?: string;
+  readonly count?: number;
+  readonly size?: number;
+  readonly perSlot?: number;
+  readonly sources?: string[];
+  readonly age?: number;
+  readonly generation?: number;
+}
+
+/** A gateway whose sources come from the digits of its name unless told otherwise. */
+export function gateway(name: string, traits: GatewayTraits = {}): NatGateway {
+  const meta = metadata(name, "t", traits.age);
+  return {
+    apiVersion: API_VERSION,
+    kind: "NatGateway",
+    metadata: { ...meta, generation: traits.generation ?? 1 },
+    spec: {
+      cell: traits.cell ?? "c1",
+      sources: traits.sources ?? [`10.0.${Number(name.replaceAll(/\D/g, ""))}.0/24`],
+      addresses: { pool: traits.pool ?? "p1", count: traits.count ?? 1 },
+      shard: { size: traits.size ?? 8 },
+      ports: { perSlot: traits.perSlot ?? 1024 },
+      timeouts: { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 },
+    },
+  };
+}
+
+/** A cloud of one cell and one pool, all of whose nodes are alive. */
+export function cloud(parts: Partial<PlanInput>): PlanInput {
+  const nodes = parts.nodes ?? [];
+  return {
+    cells: [cell("c1")],
+    pools: [pool("p1", ["203.0.113.0/24"])],
+    gateways: [],
+    placements: [],
+    members: allAlive(nodes),
+    ...parts,
+    nodes,
+  };
+}
+
+export function allAlive(nodes: readonly GatewayNode[]): Map<string, MemberState> {
+  return new Map(nodes.map((n) => [n.metadata.name, "alive"]));
+}
+
+/** What the planner sees next, once the store has taken its placements (written and read again, so no object is the same). */
+export function publish(input: PlanInput, planned: Plan): PlanInput {
+  const placements = [...planned.placements].map(([key, spec]): Placement => {
+    const [namespace = "", name = ""] = key.split("/");
+    const copy = structuredClone(spec);
+    return { apiVersion: API_VERSION, kind: "Placement", metadata: metadata(name, namespace), spec: copy };
+  });
+  return { ...input, placements };
+}
+
+/** `address/slot` → the name of its owner or backup; slots that have none are left out. */
+export function slotTable(spec: PlacementSpec | undefined, row: "owners" | "backups"): Map<string, string> {
+  const table = new Map<string, string>();
+  for (const placed of spec?.addresses ?? []) {
+    placed[row].forEach((n, slot) => {
+      if (n !== NOBODY) table.set(`${placed.address}/${slot}`, spec!.nodes[n]!);
+    });
+  }
+  return table;
+}
+
+/** Name → how many entries of the table have it. */
+export function tally(table: ReadonlyMap<string, string>): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const name of table.values()) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return counts;
+}
