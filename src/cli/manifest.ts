@@ -14,7 +14,7 @@ import {
 } from "yaml";
 import { type ErrorCode, type FieldError, NattoError } from "../errors.ts";
 import type { AnyObject } from "../model/kinds.ts";
-import { nameOf, validateObject } from "../model/validate.ts";
+import { validateObject } from "../model/validate.ts";
 
 /** A text and what people call it: its path, or `standard input`. */
 export interface ManifestText {
@@ -143,6 +143,14 @@ export function manifestError(
   return new NattoError(code, `${placeOf(manifest)}: ${message}`, placed);
 }
 
+/** An error about the object of a manifest, with its place added. */
+export function placeError(manifest: Manifest, { code, message, details }: NattoError): NattoError {
+  // The sentence ends with the first wrong field; it is listed below, with its line.
+  const [first] = details;
+  const repeated = first ? message.indexOf(`: ${first.field}: `) : -1;
+  return manifestError(manifest, code, repeated < 0 ? message : message.slice(0, repeated), details);
+}
+
 /** A manifest that is valid by itself, and its object with all defaults. */
 export interface CheckedManifest {
   readonly manifest: Manifest;
@@ -154,9 +162,6 @@ export function checkManifest(manifest: Manifest): CheckedManifest {
   try {
     return { manifest, object: validateObject(manifest.input) };
   } catch (thrown) {
-    if (!(thrown instanceof NattoError)) throw thrown;
-    // The sentence repeats the first field; with the fields listed below it, the object's name is enough.
-    const sentence = thrown.details.length > 0 ? `${nameOf(manifest.input)} is invalid` : thrown.message;
-    throw manifestError(manifest, thrown.code, sentence, thrown.details);
+    throw thrown instanceof NattoError ? placeError(manifest, thrown) : thrown;
   }
 }

@@ -1,0 +1,81 @@
+/**
+ * The table of commands. Each is loaded only when it is called, so that `natto --help` and `natto get` start fast and
+ * `natto agent` holds nothing that it does not need.
+ */
+import type { Command } from "commander";
+
+export interface CommandEntry {
+  readonly name: string;
+  /** One line in `natto --help`. */
+  readonly summary: string;
+  readonly group: string;
+  readonly load: () => Promise<Command>;
+}
+
+const OBJECTS = "Objects:";
+const QUESTIONS = "Questions:";
+const SERVICES = "Services:";
+const OTHER = "Other:";
+
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: "apply",
+    summary: "make what is stored as files say",
+    group: OBJECTS,
+    load: async () => (await import("./apply-command.ts")).applyCommand(),
+  },
+  {
+    name: "get",
+    summary: "list objects, or follow their changes",
+    group: OBJECTS,
+    load: async () => (await import("./get-command.ts")).getCommand(),
+  },
+  {
+    name: "describe",
+    summary: "everything about an object, for people",
+    group: OBJECTS,
+    load: async () => (await import("./describe-command.ts")).describeCommand(),
+  },
+  {
+    name: "delete",
+    summary: "delete objects",
+    group: OBJECTS,
+    load: async () => (await import("./delete-command.ts")).deleteCommand(),
+  },
+  {
+    name: "whois",
+    summary: "who holds a public address and port, and which port range an endpoint has",
+    group: QUESTIONS,
+    load: async () => (await import("./whois-command.ts")).whoisCommand(),
+  },
+  {
+    name: "server",
+    summary: "serve the HTTP API over a store, with --controller a whole control plane",
+    group: SERVICES,
+    load: async () => (await import("./server-command.ts")).serverCommand(),
+  },
+  {
+    name: "controller",
+    summary: "plan and publish what is declared in a store",
+    group: SERVICES,
+    load: async () => (await import("./controller-command.ts")).controllerCommand(),
+  },
+  {
+    name: "agent",
+    summary: "make this machine a gateway node",
+    group: SERVICES,
+    load: async () => (await import("../agent/agent-command.ts")).agentCommand(),
+  },
+  {
+    name: "lab",
+    summary: "build little clouds out of network namespaces",
+    group: OTHER,
+    load: async () => (await import("../lab/commands.ts")).labCommand(),
+  },
+  {
+    name: "version",
+    summary: "print Natto's version",
+    group: OTHER,
+    load: async () => (await import("./version-command.ts")).versionCommand(),
+  },
+];

@@ -1,0 +1,222 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { AnyObject, Kind, ObjectOf } from "../model/kinds.ts";
+import { validateObject } from "../model/validate.ts";
+import { LAST_APPLIED } from "./apply.ts";
+import { tableRows } from "./columns.ts";
+import { describe, type Related } from "./describe.ts";
+import { factsText } from "./facts.ts";
+
+const NOW = Date.parse("2026-11-24T12:00:00Z");
+
+function make<K extends Kind>(
+  kind: K,
+  name: string,
+  spec: unknown,
+  more: Record<string, unknown> = {},
+): ObjectOf<K> {
+  const { status, ...metadata } = more;
+  const object = validateObject({
+    apiVersion: "natto.dev/v1alpha1",
+    kind,
+    metadata: { name, creationTimestamp: "2026-11-24T10:30:00Z", generation: 2, ...metadata },
+    spec,
+    ...(status === undefined ? {} : { status }),
+  });
+  return object as ObjectOf<K>;
+}
+
+const CONDITION = {
+  type: "Ready",
+  status: "True",
+  reason: "AllSlotsOwned",
+  message: "fine",
+  lastTransitionTime: "2026-11-24T11:59:00Z",
+};
+
+const gateway = make(
+  "NatGateway",
+  "web",
+  { cell: "main", sources: ["10.0.0.0/24"], addresses: { pool: "public" }, ports: { perSlot: 16_128 } },
+  {
+    namespace: "team-a",
+    annotations: { [LAST_APPLIED]: "{}", note: "hello" },
+    status: {
+      observedGeneration: 2,
+      addresses: ["203.0.113.1"],
+      owners: { a: 2, b: 1 },
+      conditions: [CONDITION],
+    },
+  },
+);
+const placement = make(
+  "Placement",
+  "web",
+  {
+    cell: "main",
+    pool: "public",
+    portsPerSlot: 16_128,
+    nodes: ["a", "b"],
+    addresses: [{ address: "203.0.113.1", owners: [0, 0, 1, -1], backups: [1, 1, 0, -1] }],
+  },
+  { namespace: "team-a" },
+);
+const node = make(
+  "GatewayNode",
+  "a",
+  { cell: "main", address: "192.0.2.1", interfaces: { inside: "in0", outside: "out0" } },
+  {
+    labels: { "topology.natto.dev/zone": "east" },
+    status: {
+      applied: { generation: 1, digest: "d", at: "2026-11-24T11:00:00Z" },
+      sessions: { used: 5, capacity: 100 },
+      counters: { translated_out: 7 },
+      conditions: [CONDITION],
+    },
+  },
+);
+const nodeConfig = make("NodeConfig", "a", {
+  cell: "main",
+  node: { address: "192.0.2.1", interfaces: { inside: "in0", outside: "out0" } },
+  vxlan: { port: 4789 },
+  peers: [{ name: "b", address: "192.0.2.2" }],
+  gateways: [],
+});
+const lease = make("Lease", "a", {
+  cell: "main",
+  renewals: 9,
+  renewedAt: "2026-11-24T11:59:59Z",
+  peersAlive: ["b"],
+});
+const pool = make(
+  "AddressPool",
+  "public",
+  { cidrs: ["203.0.113.0/28"] },
+  { status: { total: 16, allocated: 1 } },
+);
+const cell = make("Cell", "main", {}, { status: { readyNodes: 1, totalNodes: 1 } });
+
+const related: Related = { placements: [placement], nodes: [node], nodeConfig, lease };
+
+function described(object: AnyObject): string {
+  return factsText(describe(object, related, NOW));
+}
+
+test("a gateway shows who owns which ports, and who takes over from whom", () => {
+  assert.equal(
+    described(gateway),
+    `Kind:               NatGateway
+Name:               web
+Namespace:          team-a
+Uid:                -
+Created:            2026-11-24T10:30:00Z
+Age:                1h30m
+Generation:         2
+Labels:             none
+Cell:               main
+Sources:            10.0.0.0/24
+Pool:               public
+Addresses:          203.0.113.1
+Addresses wanted:   1
+Shard size:         8
+Ports per slot:     16128
+Planned:            yes
+Annotations:
+  note   hello
+Timeouts:
+  tcpEstablished   7440
+  tcpTransitory    240
+  udp              300
+  icmp             60
+Slots:
+  ADDRESS       OWNER      SLOTS    PORTS
+  203.0.113.1   (nobody)   1 of 4   49408-65535
+  203.0.113.1   a          2 of 4   1024-33279
+  203.0.113.1   b          1 of 4   33280-49407
+Take over:
+  IF GONE   NEXT IN LINE
+  a         b 2
+  b         a 1
+Conditions:
+  TYPE    STATUS   SINCE   REASON          MESSAGE
+  Ready   True     1m      AllSlotsOwned   fine
+`,
+  );
+});
+
+test("a node shows its slots, whether its configuration is current, its heartbeat and its counters", () => {
+  const text = described(node);
+  assert.match(text, /^Zone: +east$/m);
+  assert.match(text, /^ {2}current +2\n {2}applied +1\n {2}upToDate +no$/m);
+  assert.match(text, /^ {2}peersAlive +b$/m);
+  assert.match(text, /^Sessions: +5 of 100$/m);
+  assert.match(text, /^ {2}team-a\/web +203\.0\.113\.1 +2 of 4 +1 +1024-33279$/m);
+  assert.match(text, /^ {2}translated_out +7$/m);
+});
+
+test("a node that never reported can be described", () => {
+  const text = factsText(
+    describe(
+      { ...node, status: undefined },
+      { placements: [], nodes: [], nodeConfig: undefined, lease: undefined },
+      NOW,
+    ),
+  );
+  assert.match(text, /^Agent: +never reported$/m);
+  assert.match(text, /^Heartbeat: +none$/m);
+});
+
+test("a pool shows who holds its addresses, and a cell its nodes with their slots", () => {
+  assert.match(described(pool), /^ {2}203\.0\.113\.1 +team-a\/web$/m);
+  assert.match(described(cell), /^ {2}a +True +no +100 +east +192\.0\.2\.1 +2$/m);
+});
+
+test("every kind can be described and listed", () => {
+  for (const object of [gateway, placement, node, nodeConfig, lease, pool, cell]) {
+    assert.match(described(object), new RegExp(`^Kind: +${object.kind}$`, "m"));
+    for (const wide of [false, true]) {
+      const [header, row] = tableRows<Kind>(object.kind, [object], {
+        wide,
+        namespaces: true,
+        now: () => NOW,
+      });
+      assert.equal(header?.length, row?.length);
+      assert.equal(header?.at(-1), "AGE");
+      assert.equal(row?.at(-1), "1h30m");
+    }
+  }
+});
+
+test("the columns of a gateway tell its state at a glance", () => {
+  const rows = tableRows("NatGateway", [gateway], { wide: true, namespaces: true, now: () => NOW });
+  assert.deepEqual(rows, [
+    [
+      "NAMESPACE",
+      "NAME",
+      "CELL",
+      "READY",
+      "ADDRESSES",
+      "SOURCES",
+      "OWNERS",
+      "SLOTS",
+      "PORTS/SLOT",
+      "POOL",
+      "TROUBLE",
+      "AGE",
+    ],
+    [
+      "team-a",
+      "web",
+      "main",
+      "True",
+      "203.0.113.1",
+      "10.0.0.0/24",
+      "2",
+      "a=2,b=1",
+      "16128",
+      "public",
+      "",
+      "1h30m",
+    ],
+  ]);
+});

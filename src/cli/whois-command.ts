@@ -1,0 +1,80 @@
+/** `natto whois` */
+import { Command, Option } from "commander";
+import { withConnection, withStore } from "./connection.ts";
+import { type Facts, factsText } from "./facts.ts";
+import { formatDocument, outputOption, print } from "./output.ts";
+import { type Protocol, parseQuestion, type WhoisAnswer, whois } from "./whois.ts";
+
+const HELP = `
+The answer follows from what is planned now. It says which endpoints may use the port, not which one does.
+
+Examples:
+  natto whois 203.0.113.10:2345
+  natto whois 203.0.113.10:77 --protocol icmp
+  natto whois 203.0.113.10
+  natto whois 10.0.0.5 -o json`;
+
+interface WhoisOptions {
+  readonly protocol: Protocol;
+  readonly output: "table" | "json" | "yaml";
+}
+
+export function whoisCommand(): Command {
+  return withConnection(new Command("whois"))
+    .description(
+      "Who holds a public address and port now: gateway, slot, ports, owner, next in line, endpoints. And the reverse: the public address and ports of an endpoint.",
+    )
+    .argument("<address>", "PUBLIC-ADDRESS:PORT, PUBLIC-ADDRESS or INSIDE-ADDRESS")
+    .addOption(
+      new Option("--protocol <name>", "for icmp, PORT is the echo identifier")
+        .choices(["tcp", "udp", "icmp"])
+        .default("tcp"),
+    )
+    .addOption(outputOption(["table", "json", "yaml"]))
+    .addHelpText("after", HELP)
+    .action(async (address: string, { protocol, output }: WhoisOptions, command: Command) => {
+      const question = parseQuestion(address);
+      const answers = await withStore(command, async (store) => {
+        const [gateways, placements, pools] = await Promise.all([
+          store.list({ kind: "NatGateway" }),
+          store.list({ kind: "Placement" }),
+          store.list({ kind: "AddressPool" }),
+        ]);
+        return whois(question, {
+          gateways: gateways.items,
+          placements: placements.items,
+          pools: pools.items,
+        });
+      });
+      const facts = answers.map((answer) => answerFacts(answer, protocol));
+      if (output === "table") print(facts.map(factsText).join("\n"));
+      else print(formatDocument(facts.length === 1 ? facts[0] : { kind: "List", items: facts }, output));
+    });
+}
+
+/** An answer as it is printed. */
+function answerFacts(answer: WhoisAnswer, protocol: Protocol): Facts {
+  switch (answer.question) {
+    case "port": {
+      const { question: _, port, endpoints, publicAddress, ...slot } = answer;
+      const { count, first, tried, total } = endpoints;
+      return {
+        publicAddress,
+        [protocol === "icmp" ? "identifier" : "port"]: port,
+        protocol,
+        ...slot,
+        endpointsOfThisSlot: count,
+        endpoints: first,
+        ...(tried < total ? { endpointsTried: `${tried} of ${total}` } : {}),
+      };
+    }
+    case "endpoint": {
+      const { question: _, endpoint, source, ...slot } = answer;
+      return { endpoint, source, ...slot };
+    }
+    case "public-address": {
+      const { question: _, owners, ...rest } = answer;
+      return { ...rest, owners };
+    }
+  }
+}
