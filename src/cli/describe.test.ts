@@ -129,10 +129,10 @@ Timeouts:
   udp              300
   icmp             60
 Slots:
-  ADDRESS       OWNER      SLOTS    PORTS
-  203.0.113.1   (nobody)   1 of 4   49408-65535
-  203.0.113.1   a          2 of 4   1024-33279
-  203.0.113.1   b          1 of 4   33280-49407
+  ADDRESS       OWNER      SLOTS   OF   PORTS
+  203.0.113.1   (nobody)   1       4    49408-65535
+  203.0.113.1   a          2       4    1024-33279
+  203.0.113.1   b          1       4    33280-49407
 Take over:
   IF GONE   NEXT IN LINE
   a         b 2
@@ -149,8 +149,8 @@ test("a node shows its slots, whether its configuration is current, its heartbea
   assert.match(text, /^Zone: +east$/m);
   assert.match(text, /^ {2}current +2\n {2}applied +1\n {2}upToDate +no$/m);
   assert.match(text, /^ {2}peersAlive +b$/m);
-  assert.match(text, /^Sessions: +5 of 100$/m);
-  assert.match(text, /^ {2}team-a\/web +203\.0\.113\.1 +2 of 4 +1 +1024-33279$/m);
+  assert.match(text, /^ {2}used +5\n {2}capacity +100$/m);
+  assert.match(text, /^ {2}team-a\/web +203\.0\.113\.1 +2 +4 +1 +1024-33279$/m);
   assert.match(text, /^ {2}translated_out +7$/m);
 });
 

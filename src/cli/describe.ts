@@ -61,7 +61,8 @@ function cellFacts({ metadata, spec, status }: Cell, related: Related, now: numb
   const placements = related.placements.filter((placement) => placement.spec.cell === metadata.name);
   const slots = slotsByNode(placements);
   return {
-    readyNodes: `${status?.readyNodes ?? 0} of ${status?.totalNodes ?? 0}`,
+    readyNodes: status?.readyNodes ?? 0,
+    totalNodes: status?.totalNodes ?? 0,
     vxlanPort: spec.vxlan.port,
     gateways: placements.length,
     membership: { ttlSeconds: spec.membership.ttlSeconds, maxLossPercent: spec.membership.maxLossPercent },
@@ -106,7 +107,7 @@ function nodeFacts({ metadata, spec, status }: GatewayNode, related: Related, no
     heartbeat: lease
       ? { renewals: lease.spec.renewals, renewedAt: lease.spec.renewedAt, peersAlive: lease.spec.peersAlive }
       : "none",
-    sessions: status?.sessions ? `${status.sessions.used} of ${status.sessions.capacity}` : "unknown",
+    sessions: status?.sessions ?? "unknown",
     slots: nodeSlots(metadata.name, related.placements),
     counters: status?.counters ?? {},
     conditions: conditionRows(status?.conditions, now),
@@ -123,7 +124,8 @@ function nodeSlots(node: string, placements: readonly Placement[]): Row[] {
       return {
         gateway: `${metadata.namespace}/${metadata.name}`,
         address,
-        owned: `${own.length} of ${owners.length}`,
+        slots: own.length,
+        of: owners.length,
         nextInLine: backups.filter((backup) => backup === index).length,
         ports: mergedPorts(own, spec.portsPerSlot).map(formatRange),
       };
@@ -135,7 +137,8 @@ function poolFacts({ metadata, spec, status }: AddressPool, related: Related, no
   const held = related.placements.filter((placement) => placement.spec.pool === metadata.name);
   return {
     cidrs: spec.cidrs,
-    allocated: `${status?.allocated ?? 0} of ${status?.total ?? 0}`,
+    allocated: status?.allocated ?? 0,
+    total: status?.total ?? 0,
     addresses: held.flatMap((placement) =>
       placement.spec.addresses.map(({ address }) => ({
         address,
@@ -185,7 +188,8 @@ function placementSlots(placement: Placement): { readonly slots: Row[]; readonly
     slotsByOwner(placement, placed).map(({ owner, slots: own }) => ({
       address: placed.address,
       owner,
-      slots: `${own.length} of ${placed.owners.length}`,
+      slots: own.length,
+      of: placed.owners.length,
       ports: mergedPorts(own, portsPerSlot).map(formatRange),
     })),
   );

@@ -190,7 +190,7 @@ test("who holds an address and port, and who owns which ports, follows from what
   const endpoint = JSON.parse((await natto(["whois", "10.0.0.5", "-o", "json"], { server })).stdout);
   assert.equal(endpoint.publicAddress, "203.0.113.5");
   const described = await natto(["describe", "gw", "web", "-n", "team-a"], { server });
-  assert.match(described.stdout, /^ {2}203\.0\.113\.5 +a +1 of 2 +1024-33279$/m);
+  assert.match(described.stdout, /^ {2}203\.0\.113\.5 +a +1 +2 +1024-33279$/m);
   const nobody = await natto(["whois", "203.0.113.6:40000"], { server });
   assert.deepEqual([nobody.code, nobody.stdout], [4, ""]);
 
