@@ -162,11 +162,13 @@ test("a wrap that ends too early is dropped, wherever its sender ended it", () =
   }
 });
 
-test("a wrap with options in its outer header is dropped", () => {
-  const outer = parsePacket(wrapped(segment(syn)));
-  assert.ok(outer.ok);
-  const { ip, transport } = outer.packet;
-  assertBad(buildSketch({ ip: { ...ip, options: Buffer.alloc(4, 1) }, transport }));
+test("a wrap or a probe with options in its outer header is dropped", () => {
+  for (const frame of [wrapped(segment(syn)), probe(PEER)]) {
+    const outer = parsePacket(frame);
+    assert.ok(outer.ok);
+    const { ip, transport } = outer.packet;
+    assertBad(buildSketch({ ip: { ...ip, options: Buffer.alloc(4, 1) }, transport }));
+  }
 });
 
 function probe(source: number): Buffer {

@@ -67,15 +67,31 @@ test("a TCP connection opens, transfers and closes through the NAT, both ways", 
 });
 
 test("a SYN on a connection that was reset or closed on both sides begins it anew on the same port", () => {
+  for (const [ours, theirs] of [
+    [ack, rst],
+    [rst, ack],
+    [ack | fin, ack | fin],
+  ] as const) {
+    const node = newBench();
+    const first = node.receive(segment(syn));
+    node.receive(segment(ours));
+    node.receive(replyTo(first.packet!, theirs)!, "outside");
+    const again = node.receive(segment(syn));
+    assert.deepEqual(again.counters, ["translated_out"]);
+    assert.equal(publicPort(again), publicPort(first));
+    const [session] = sessionsOf(node.state());
+    const bare = { syn: false, fin: false, rst: false };
+    assert.deepEqual(session?.outbound, { ...bare, at: 0, syn: true });
+    assert.deepEqual(session?.inbound, { ...bare, at: 0 });
+  }
+});
+
+test("a SYN on a connection that only one side has closed changes nothing", () => {
   const node = newBench();
-  const first = node.receive(segment(syn));
-  node.receive(replyTo(first.packet!, rst)!, "outside");
-  assert.equal(sessionsOf(node.state())[0]?.inbound.rst, true);
-  const again = node.receive(segment(syn));
-  assert.deepEqual(again.counters, ["translated_out"]);
-  assert.equal(publicPort(again), publicPort(first));
-  const [session] = sessionsOf(node.state());
-  assert.deepEqual([session?.outbound.syn, session?.inbound.rst], [true, false]);
+  node.receive(segment(syn));
+  node.receive(segment(ack | fin));
+  node.receive(segment(syn));
+  assert.equal(sessionsOf(node.state())[0]?.outbound.fin, true);
 });
 
 test("only a bare SYN opens a TCP connection", () => {
@@ -247,6 +263,22 @@ test("an interface for both directions tells them by the destination", () => {
   const node = newBench();
   const out = node.receive(segment(syn), "both");
   assert.deepEqual(node.receive(replyTo(out.packet!, syn | ack)!, "both").counters, ["translated_in"]);
+});
+
+test("what looks like an answer but comes from inside is not ours", () => {
+  const node = newBench();
+  const out = node.receive(segment(syn));
+  const answer = replyTo(out.packet!, syn | ack)!;
+  assert.deepEqual(node.receive(answer, "inside").verdict, { kind: "kernel" });
+});
+
+test("an established packet at the end of its TTL goes to the kernel and keeps nothing alive", () => {
+  const node = newBench();
+  node.receive(segment(syn));
+  const frame = segment(ack | fin, { ttl: 1 });
+  const { verdict, packet } = node.receive(frame);
+  assert.deepEqual([verdict, packet], [{ kind: "kernel" }, frame]);
+  assert.equal(sessionsOf(node.state())[0]?.outbound.fin, false);
 });
 
 test("a packet at the end of its TTL goes to the kernel as it is and opens nothing", () => {
