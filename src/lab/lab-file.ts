@@ -26,9 +26,9 @@ export const HOST_ROLES = ["router", "node", "endpoint", "server", "control"] as
 export type HostRole = (typeof HOST_ROLES)[number];
 
 /** Without '-', so that the network namespaces `natto-LAB-HOST` of two labs can never have the same name. */
-const labNameField = z
-  .string()
-  .regex(/^[a-z0-9]{1,32}$/, "is not a lab's name; use 1 to 32 lower-case letters and digits");
+export const LAB_NAME = /^[a-z0-9]{1,32}$/;
+export const LAB_NAME_RULE = "is not a lab's name; use 1 to 32 lower-case letters and digits";
+const labNameField = z.string().regex(LAB_NAME, LAB_NAME_RULE);
 
 /** An address with the length of its network, such as 10.1.0.0/31: unlike a CIDR block it may have host bits. */
 const interfaceAddressField = z.string().refine(

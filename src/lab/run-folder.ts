@@ -13,7 +13,7 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { NattoError } from "../errors.ts";
-import type { LabFile } from "./lab-file.ts";
+import { LAB_NAME, LAB_NAME_RULE, type LabFile } from "./lab-file.ts";
 import type { ProcessId } from "./process-table.ts";
 
 export interface LabState {
@@ -47,7 +47,9 @@ export function labRoot(env: NodeJS.ProcessEnv = process.env): string {
   );
 }
 
+/** The folder of a lab. Throws `Invalid` for what cannot be a lab's name, so that no other folder is ever taken for one. */
 export function runFolder(root: string, lab: string): RunFolder {
+  if (!LAB_NAME.test(lab)) throw new NattoError("Invalid", `'${lab}' ${LAB_NAME_RULE}`);
   return { lab, path: join(root, lab) };
 }
 
