@@ -224,7 +224,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, COUNTERS);
-	__type(key, enum counter);
+	__type(key, __u32);
 	__type(value, struct count);
 } counters SEC(".maps");
 

@@ -7,6 +7,7 @@
  * generation, and an entry with an old one leads nowhere.
  */
 #pragma once
+#include <linux/errno.h>
 #include "maps.h"
 #include "packet.h"
 #include "slots.h"
@@ -153,7 +154,7 @@ struct port_search {
 	struct flow_key key;	/* inbound; its destination port is what is looked for */
 	struct flow flow;
 	__u32 first, count, offset;
-	__s32 result;		/* 1 = found, 0 = not yet, -1 = the table is full */
+	enum counter failed;	/* 0 = a port was found; otherwise why not (so far) */
 };
 
 static long try_port(__u32 i, struct port_search *s)
@@ -164,8 +165,10 @@ static long try_port(__u32 i, struct port_search *s)
 
 	long error = bpf_map_update_elem(&flows, &s->key, &s->flow, BPF_NOEXIST);
 
-	s->result = !error ? 1 : error == -17 /* EEXIST */ ? 0 : -1;
-	return s->result != 0;
+	if (error == -EEXIST)
+		return 0;
+	s->failed = error ? DROP_TABLE_FULL : 0;
+	return 1;
 }
 
 /* Takes the first free port of the slot for this record, starting with the source port's image in it. */
@@ -176,18 +179,15 @@ static __always_inline enum counter take_port(struct record *r, __u32 index, con
 		.flow = { .record = index, .generation = r->generation, .direction = INBOUND },
 		.first = first_port_of(r->slot, address),
 		.count = address->ports_per_slot,
+		.failed = DROP_NO_PORT,
 	};
 
 	if (!search.count)
 		return DROP_NO_OWNER;
 	search.offset = (__u16)(bpf_ntohs(r->inside_port) - FIRST_PORT) % search.count;
 	bpf_loop(search.count, try_port, &search, 0);
-	if (search.result < 0)
-		return DROP_TABLE_FULL;
-	if (search.result == 0)
-		return DROP_NO_PORT;
 	r->public_port = search.key.destination_port;
-	return 0;
+	return search.failed;
 }
 
 static __always_inline int insert(struct flow_key *key, __u32 index, const struct record *r, enum direction direction)

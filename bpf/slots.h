@@ -19,24 +19,37 @@ static __always_inline __u32 endpoint_hash(__u32 network, __u32 source)
 	return mix32(mix32(network) ^ source);
 }
 
+struct choice {
+	const struct gateway *gateway;
+	__u32 hash;
+	__u32 best_score;
+	__u32 best;		/* host order */
+};
+
+static long consider_address(__u32 i, struct choice *choice)
+{
+	if (i >= GATEWAY_ADDRESSES)
+		return 1;
+
+	__u32 candidate = bpf_ntohl(choice->gateway->addresses[i]);
+	__u32 score = mix32(choice->hash ^ candidate);
+
+	if (i == 0 || score > choice->best_score || (score == choice->best_score && candidate < choice->best)) {
+		choice->best_score = score;
+		choice->best = candidate;
+	}
+	return 0;
+}
+
 /* Rendezvous hashing: the gateway's public address for the endpoint with this hash, in network byte order. */
 static __always_inline __be32 choose_address(const struct gateway *gateway, __u32 hash)
 {
-	__u32 best_score = 0;
-	__be32 best = gateway->addresses[0];
+	struct choice choice = { .gateway = gateway, .hash = hash };
 
-	for (__u32 i = 0; i < GATEWAY_ADDRESSES; i++) {
-		if (i >= gateway->address_count)
-			break;
-		__be32 candidate = gateway->addresses[i];
-		__u32 score = mix32(hash ^ bpf_ntohl(candidate));
-
-		if (i == 0 || score > best_score || (score == best_score && bpf_ntohl(candidate) < bpf_ntohl(best))) {
-			best_score = score;
-			best = candidate;
-		}
-	}
-	return best;
+	if (gateway->address_count <= 1)
+		return gateway->addresses[0];
+	bpf_loop(gateway->address_count, consider_address, &choice, 0);
+	return bpf_htonl(choice.best);
 }
 
 static __always_inline __u32 outbound_slot(__u32 hash, const struct public_address *address)

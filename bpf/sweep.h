@@ -4,7 +4,6 @@
  * agent runs or not.
  */
 #pragma once
-#include <linux/errno.h>
 #include "sessions.h"
 
 #define TICK_NS 50000000ULL	/* 50 ms */

@@ -45,6 +45,7 @@ const c = {
   lookup: lib.func("int bpf_map_lookup_elem(int fd, void *key, void *value)") as IntFunction,
   update: lib.func("int bpf_map_update_elem(int fd, void *key, void *value, uint64_t flags)") as IntFunction,
   remove: lib.func("int bpf_map_delete_elem(int fd, void *key)") as IntFunction,
+  takeOut: lib.func("int bpf_map_lookup_and_delete_elem(int fd, void *key, void *value)") as IntFunction,
   lookupBatch: lib.func(
     "int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, void *count, void *opts)",
   ) as IntFunction,
@@ -110,8 +111,22 @@ export interface LoadOptions {
   readonly reuse: Readonly<Record<string, number>>;
 }
 
+const EAGAIN = 11;
+
 /** Opens, verifies and loads a BPF object file; maps that are not reused are created. */
 export function loadObject(path: string, options: LoadOptions): LoadedObject {
+  // A signal (of a timer, a profiler, a child) interrupts the verifier; libbpf tries again a few times, and so do we.
+  for (let attempt = 1; ; attempt++) {
+    const loaded = tryLoad(path, options);
+    if (typeof loaded !== "number") return loaded;
+    if (loaded !== -EAGAIN || attempt === 5) {
+      throw failure("the kernel refused the dataplane program (NATTO_LIBBPF_MESSAGES=1 shows why)", loaded);
+    }
+  }
+}
+
+/** Returns the negative errno if the kernel refuses. */
+function tryLoad(path: string, options: LoadOptions): LoadedObject | number {
   const object = checkPointer(c.objectOpen(path, null), `cannot open the BPF object ${path}`);
   const map = (name: string) => checkPointer(c.findMap(object, name), `the BPF object has no map '${name}'`);
   try {
@@ -121,13 +136,14 @@ export function loadObject(path: string, options: LoadOptions): LoadedObject {
     for (const [name, fd] of Object.entries(options.reuse)) {
       check(c.mapReuseFd(map(name), fd), `cannot reuse map '${name}'`);
     }
-    check(
-      c.objectLoad(object),
-      "the kernel refused the dataplane program (NATTO_LIBBPF_MESSAGES=1 shows why)",
-    );
   } catch (error) {
     c.objectClose(object);
     throw error;
+  }
+  const code = c.objectLoad(object);
+  if (code < 0) {
+    c.objectClose(object);
+    return code;
   }
   return {
     mapFd: (name) => check(c.mapFd(map(name)), `map '${name}' has no descriptor`),
@@ -234,6 +250,12 @@ export function remove(map: number, key: Buffer): boolean {
   return true;
 }
 
+/** Empties a stack of 32-bit numbers. */
+export function drain(map: number): void {
+  const value = Buffer.alloc(4);
+  while (c.takeOut(map, null, value) === 0);
+}
+
 /** Writes `count` consecutive entries. */
 export function updateBatch(map: number, keys: Buffer, values: Buffer, count: number): void {
   if (count === 0) return;
@@ -246,35 +268,34 @@ export interface Entries {
   readonly values: Buffer;
 }
 
+/** Entries read in one call: more than a bucket of a hash map ever holds. */
+const BATCH = 4096;
+
 /** Reads up to `limit` entries (all, when it is the map's size), in the map's own order; arrays from index 0. */
 export function readEntries(map: number, info: MapInfo, limit = info.maxEntries): Entries {
-  const keys = Buffer.alloc(limit * info.keySize);
-  const values = Buffer.alloc(limit * info.valueSize);
+  const keys: Buffer[] = [];
+  const values: Buffer[] = [];
   // Hash maps store a 32-bit cursor there, others a key.
-  let cursor = Buffer.alloc(Math.max(info.keySize, 4));
+  let cursor: Buffer | null = null;
   let read = 0;
-  for (let first = true; read < limit; first = false) {
-    const next = Buffer.alloc(cursor.length);
-    const count = uint32(limit - read);
-    const code = c.lookupBatch(
-      map,
-      first ? null : cursor,
-      next,
-      keys.subarray(read * info.keySize),
-      values.subarray(read * info.valueSize),
-      count,
-      null,
-    );
+  while (read < limit) {
+    const size = Math.min(BATCH, limit - read);
+    const next = Buffer.alloc(Math.max(info.keySize, 4));
+    const batch = {
+      keys: Buffer.alloc(size * info.keySize),
+      values: Buffer.alloc(size * info.valueSize),
+      count: uint32(size),
+    };
+    const code = c.lookupBatch(map, cursor, next, batch.keys, batch.values, batch.count, null);
     if (code !== 0 && code !== -ENOENT) throw failure("cannot read a map", code);
-    read += count.readUInt32LE();
+    const count = batch.count.readUInt32LE();
+    keys.push(batch.keys.subarray(0, count * info.keySize));
+    values.push(batch.values.subarray(0, count * info.valueSize));
+    read += count;
     if (code === -ENOENT) break;
     cursor = next;
   }
-  return {
-    count: read,
-    keys: keys.subarray(0, read * info.keySize),
-    values: values.subarray(0, read * info.valueSize),
-  };
+  return { count: read, keys: Buffer.concat(keys), values: Buffer.concat(values) };
 }
 
 /** Number of values in an entry of a per-CPU map. */

@@ -1,0 +1,108 @@
+/**
+ * The XDP program against the reference model: the same scenarios, packet by packet. Both follow docs/dataplane.md and neither was
+ * written from the other. NATTO_PACKETS sets how many random packets are compared (default 100,000); a failure prints the
+ * seed, and NATTO_SEED replays it.
+ */
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import fc from "fast-check";
+import { formatAddress } from "../model/ipv4.ts";
+import { scenarioArbitrary } from "./model/generators.ts";
+import { advance, begin, type Event, type Scenario } from "./model/scenario.ts";
+import { type Counter, type Session, type State, sessionsOf } from "./model/state.ts";
+import { layOutNetwork, loadProgram, type ProgramUnderTest } from "./testing/program-under-test.ts";
+import { enterSandbox, type Sandbox } from "./testing/sandbox.ts";
+
+const PACKETS = Number(process.env.NATTO_PACKETS ?? 100_000);
+const SEED = process.env.NATTO_SEED === undefined ? {} : { seed: Number(process.env.NATTO_SEED) };
+const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17 };
+
+/** The program, loaded once for each size of the session table that the worlds have. */
+const programs = new Map<number, ProgramUnderTest>();
+let sandbox: Sandbox;
+
+before(() => {
+  sandbox = enterSandbox();
+  layOutNetwork();
+});
+
+function programFor(maxRecords: number): ProgramUnderTest {
+  const program = programs.get(maxRecords) ?? loadProgram(sandbox, maxRecords);
+  programs.set(maxRecords, program);
+  return program;
+}
+
+function sessionText({ protocol, inside, public: outside, remote }: Session): string {
+  const ends = [inside, outside, remote].map(({ address, port }) => `${formatAddress(address)}:${port}`);
+  return [PROTOCOLS[protocol], ...ends].join(" ");
+}
+
+const sessionTexts = (state: State) => sessionsOf(state).map(sessionText).sort();
+
+function tally(counters: readonly Counter[]): Partial<Record<Counter, number>> {
+  const counts: Partial<Record<Counter, number>> = {};
+  for (const counter of counters) counts[counter] = (counts[counter] ?? 0) + 1;
+  return counts;
+}
+
+/** What the model says about an arrival, in the form in which the program's answer is read. */
+function expected({ outcome }: Extract<Event, { kind: "packet" }>) {
+  return {
+    verdict: outcome.verdict.kind,
+    packet: outcome.packet?.toString("hex"),
+    counters: tally(outcome.counters),
+  };
+}
+
+function actual(program: ProgramUnderTest, { arrival }: Extract<Event, { kind: "packet" }>) {
+  const { verdict, packet, counters } = program.run(arrival.role, arrival.frame);
+  return { verdict, packet: verdict === "drop" ? undefined : packet.toString("hex"), counters };
+}
+
+/** Plays a scenario in both; returns the number of packets. */
+function compare(scenario: Scenario): number {
+  const program = programFor(scenario.world.maxRecords);
+  program.reset(scenario.world, scenario.node);
+  let play = begin(scenario);
+  let packets = 0;
+  for (const [index, step] of scenario.steps.entries()) {
+    const next = advance(play, step);
+    play = next.play;
+    const { event } = next;
+    const where = `step ${index + 1} (${step.kind})`;
+    switch (event.kind) {
+      case "packet":
+        packets++;
+        assert.deepEqual(
+          actual(program, event),
+          expected(event),
+          `${where}: ${event.arrival.frame.toString("hex")}`,
+        );
+        break;
+      case "swept":
+        assert.equal(program.sweepAt(play.now), event.expired, `${where}: sessions that ended`);
+        break;
+      case "moved":
+        program.reprogram(play.world, play.node);
+        break;
+      case "nothing":
+        break;
+    }
+  }
+  assert.deepEqual(program.sessions(), sessionTexts(play.state), "sessions at the end");
+  return packets;
+}
+
+test(`the program does with ${PACKETS} random packets, in sequences, what the model does`, () => {
+  const seed = "seed" in SEED ? SEED.seed : Date.now() % 2 ** 31;
+  let packets = 0;
+  for (let round = 0; packets < PACKETS; round++) {
+    fc.assert(
+      fc.property(scenarioArbitrary(120), (scenario) => {
+        packets += compare(scenario);
+      }),
+      { numRuns: 100, seed: seed + round },
+    );
+  }
+  assert.ok(packets >= PACKETS);
+});

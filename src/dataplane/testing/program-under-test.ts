@@ -1,0 +1,177 @@
+/**
+ * The XDP program in a sandbox laid out as the model's worlds are, played step by step like the model: the same scenarios go into
+ * both, and what comes out is compared.
+ */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { formatAddress } from "../../model/ipv4.ts";
+import { swap16, swap32 } from "../btf.ts";
+import {
+  ensurePinFolder,
+  type KernelMaps,
+  loadOnMaps,
+  readArray,
+  readConfig,
+  readSweeper,
+  uint32Key,
+  writeConfig,
+} from "../kernel-maps.ts";
+import { type Codecs, readCodecs } from "../layouts.ts";
+import * as bpf from "../libbpf.ts";
+import type { Counter, Role } from "../model/state.ts";
+import { INTERFACE, MAC, nodeConfigOf, PLAN, type World } from "../model/world.ts";
+import { reconcileMaps } from "../reconcile-maps.ts";
+import { ip, type Sandbox } from "./sandbox.ts";
+
+const OBJECT = join(import.meta.dirname, "../../../build/natto.bpf.o");
+const BENCH_OBJECT = join(import.meta.dirname, "../../../build/bench.bpf.o");
+export const VERDICTS = ["aborted", "drop", "kernel", "transmit", "redirect"] as const;
+
+/** Makes the interfaces, routes and neighbours of the plan (src/dataplane/model/world.ts). */
+export function layOutNetwork(): void {
+  const interfaces = Object.entries(INTERFACE);
+  ip([
+    ...interfaces.flatMap(([name, index], i) => [
+      `link add ${name} index ${index} address ${MAC.node} type veth peer name peer${i}`,
+      `link set ${name} up`,
+      `link set peer${i} up`,
+      `addr add 192.0.2.${i * 8 + 1}/29 dev ${name}`,
+      `neigh add 192.0.2.${i * 8 + 2} lladdr ${MAC.gateway} dev ${name}`,
+    ]),
+    `route add ${PLAN.endpoints}/24 via 192.0.2.2`,
+    `route add ${PLAN.silentEndpoints}/24 via 192.0.2.3`,
+    `route add ${PLAN.remotes}/24 via 192.0.2.10`,
+    `route add ${PLAN.publics}/24 via 192.0.2.10`,
+    `route add ${PLAN.silentRemotes}/24 via 192.0.2.11`,
+    `route add ${PLAN.nodes}/25 via 192.0.2.18`,
+    `route add ${PLAN.silentNodes}/25 via 192.0.2.19`,
+    "route add prohibit default",
+  ]);
+  writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
+  // The kernel takes an interface as a test packet's only when a program is attached to it.
+  const anyProgram = bpf.loadObject(BENCH_OBJECT, { maxEntries: {}, reuse: {} }).programFd("bench_sink");
+  for (const [name, index] of interfaces) bpf.createXdpLink(anyProgram, index, name);
+}
+
+let localAddress: number | undefined;
+
+/** Makes a node's address this network namespace's own, in place of the one before. */
+function setLocalAddress(address: number): void {
+  if (address === localAddress) return;
+  if (localAddress !== undefined) ip([`addr del ${formatAddress(localAddress)}/32 dev lo`]);
+  ip([`addr add ${formatAddress(address)}/32 dev lo`]);
+  localAddress = address;
+}
+
+export interface ProgramRun {
+  readonly verdict: (typeof VERDICTS)[number];
+  readonly packet: Buffer;
+  /** What each counter grew by, if it grew. */
+  readonly counters: Readonly<Partial<Record<Counter, number>>>;
+}
+
+export interface ProgramUnderTest {
+  /** Forgets all flows and takes on a world and a place in it, at time 0. */
+  reset(world: World, node: number): void;
+  /** Takes on a changed world. */
+  reprogram(world: World, node: number): void;
+  run(role: Role, frame: Buffer): ProgramRun;
+  /** Moves the clock to a time (ms since `reset`) and sweeps; returns how many sessions expired. */
+  sweepAt(now: number): number;
+  /** Live sessions as text, sorted. */
+  sessions(): readonly string[];
+  close(): void;
+}
+
+/** Loads the program with room for `maxRecords`. */
+export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderTest {
+  const folder = join(sandbox.bpffs, `room${maxRecords}`);
+  ensurePinFolder(folder);
+  const codecs = readCodecs(OBJECT);
+  const { object, maps } = loadOnMaps(OBJECT, folder, maxRecords);
+  let startedAt = 0n;
+
+  const reprogram = (world: World, node: number) => {
+    reconcileMaps(maps, codecs, nodeConfigOf(world, node), world.nodes[node]!.name, [], 0);
+  };
+  return {
+    reprogram,
+    reset(world, node) {
+      clearFlows(maps, codecs);
+      setLocalAddress(world.nodes[node]!.address);
+      writeConfig(maps, codecs, { ...readConfig(maps, codecs), clock_offset: 0n });
+      reprogram(world, node);
+      startedAt = process.hrtime.bigint();
+    },
+    run(role, frame) {
+      const before = readCounters(maps, codecs);
+      const ifindex = role === "outside" ? INTERFACE.outside : INTERFACE.inside;
+      const result = bpf.testRun(object.programFd(`natto_${role}`), frame, { ifindex });
+      return {
+        verdict: VERDICTS[result.verdict]!,
+        packet: result.packet,
+        counters: difference(before, readCounters(maps, codecs)),
+      };
+    },
+    sweepAt(now) {
+      const before = readCounters(maps, codecs);
+      const passed = process.hrtime.bigint() - startedAt;
+      const clock_offset = BigInt(now) * 1_000_000n - passed;
+      writeConfig(maps, codecs, {
+        ...readConfig(maps, codecs),
+        clock_offset: clock_offset > 0n ? clock_offset : 0n,
+      });
+      bpf.testRun(object.programFd("natto_sweep_all"), Buffer.alloc(64));
+      return difference(before, readCounters(maps, codecs)).sessions_expired ?? 0;
+    },
+    sessions: () => readSessions(maps, codecs),
+    close: () => object.close(),
+  };
+}
+
+function clearFlows(maps: KernelMaps, codecs: Codecs): void {
+  const { count, keys } = bpf.readEntries(maps.flows.fd, maps.flows.info);
+  const size = maps.flows.info.keySize;
+  for (let i = 0; i < count; i++) bpf.remove(maps.flows.fd, keys.subarray(i * size, (i + 1) * size));
+  bpf.drain(maps.free_records.fd);
+  const row = { ...readSweeper(maps, codecs), cursor: 0, high_water: 0 };
+  bpf.update(maps.sweeper.fd, uint32Key(0), codecs.sweeper.encode(row));
+}
+
+type Counts = Partial<Record<Counter, number>>;
+
+function readCounters(maps: KernelMaps, codecs: Codecs): Counts {
+  const cpus = bpf.possibleCpus();
+  const { values } = bpf.readEntries(maps.counters.fd, {
+    ...maps.counters.info,
+    valueSize: cpus * codecs.count.size,
+  });
+  const sum = (index: number) => {
+    let packets = 0;
+    for (let cpu = 0; cpu < cpus; cpu++)
+      packets += Number(values.readBigUInt64LE((index * cpus + cpu) * codecs.count.size));
+    return packets;
+  };
+  return Object.fromEntries(codecs.counterNames.map((name, index) => [name, sum(index)]));
+}
+
+function difference(before: Counts, after: Counts): Counts {
+  const grown = (Object.keys(after) as Counter[]).map(
+    (name) => [name, after[name]! - before[name]!] as const,
+  );
+  return Object.fromEntries(grown.filter(([, by]) => by !== 0));
+}
+
+function readSessions(maps: KernelMaps, codecs: Codecs): string[] {
+  const count = Math.min(readSweeper(maps, codecs).high_water, maps.records.info.maxEntries);
+  if (count === 0) return [];
+  const values = readArray(maps.records, count);
+  const end = (address: number, port: number) => `${formatAddress(swap32(address))}:${swap16(port)}`;
+  return Array.from({ length: count }, (_, i) => codecs.record.decode(values, i * codecs.record.size))
+    .filter((row) => row.kind === codecs.recordKinds.session)
+    .map(
+      (row) =>
+        `${row.protocol_network & 0xff} ${end(row.inside_address, row.inside_port)} ${end(row.public_address, row.public_port)} ${end(row.remote_address, row.remote_port)}`,
+    )
+    .sort();
+}
