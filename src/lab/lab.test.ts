@@ -157,6 +157,9 @@ test("A command in a host gives back its output and exit code, takes input, and 
     code: "Unavailable",
     message: /did not end within 100 ms/,
   });
+  await assert.rejects(lab.exec("a", ["sh", "-c", "setsid sleep 1000 &"], { timeoutMs: 100 }), {
+    code: "Unavailable",
+  });
   await assert.rejects(async () => lab.exec("b", ["true"]), {
     code: "NotFound",
     message: /no host b; its hosts are a/,

@@ -53,6 +53,9 @@ export async function runCommand(
   const timer = setTimeout(() => {
     late = true;
     if (child.pid !== undefined) killGroup(child.pid);
+    // Whoever left the group may still hold the pipes open.
+    child.stdout.destroy();
+    child.stderr.destroy();
   }, timeoutMs);
   try {
     const code = await new Promise<number>((resolve, reject) => {
