@@ -1,8 +1,9 @@
 /** `natto delete` */
-import { Command } from "commander";
+import { setTimeout as delay } from "node:timers/promises";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { NattoError } from "../errors.ts";
-import { kindInfo } from "../model/kinds.ts";
-import { keyOf, type Store } from "../store/store.ts";
+import { type AnyObject, kindInfo } from "../model/kinds.ts";
+import { keyOf, type ObjectKey, type Store } from "../store/store.ts";
 import { connectionOf, withConnection, withStore } from "./connection.ts";
 import { missing } from "./fetch-targets.ts";
 import { fileOption } from "./file-options.ts";
@@ -16,8 +17,12 @@ import { parseTargets, type Target } from "./targets.ts";
 interface DeleteOptions {
   readonly filename?: readonly string[];
   readonly ignoreNotFound?: boolean;
+  readonly timeout: number;
   readonly output: Format;
 }
+
+/** How often a deletion that was rejected is tried again. */
+const RETRY_MS = 200;
 
 const HELP = `
 Objects of files are deleted in the reverse of their order there, so that what refers to others goes first.
@@ -34,6 +39,14 @@ export function deleteCommand(): Command {
     .argument("[names...]", "NAME or NAMESPACE/NAME; more KIND/NAME")
     .addOption(fileOption())
     .option("--ignore-not-found", "an object that does not exist is no error")
+    .addOption(
+      new Option(
+        "--timeout <seconds>",
+        "how long to wait for an object that others, deleted just before, still use",
+      )
+        .argParser(parseSeconds)
+        .default(10),
+    )
     .addOption(outputOption(["table", "json", "yaml", "name"]))
     .addHelpText("after", HELP)
     .action(
@@ -98,18 +111,40 @@ async function targetsOfFiles(
 async function deleteAll(
   store: Store,
   targets: readonly Target[],
-  { ignoreNotFound = false }: DeleteOptions,
+  { ignoreNotFound = false, timeout }: DeleteOptions,
   account: Account,
   results: Results,
 ): Promise<void> {
+  let deleted = 0;
   await forEach(targets, account, async (target) => {
     const { kind, namespace, name } = target;
     if (name === undefined) return;
+    // Whoever has just lost a gateway needs a moment to give its addresses back to the pool.
+    const patienceMs = deleted > 0 ? timeout * 1000 : 0;
     try {
-      results.add(await store.delete({ kind, namespace, name }), "deleted");
+      results.add(await deletePatiently(store, { kind, namespace, name }, patienceMs), "deleted");
+      deleted += 1;
     } catch (thrown) {
       if (!(thrown instanceof NattoError) || thrown.code !== "NotFound") throw thrown;
       if (!ignoreNotFound) throw missing(target, name);
     }
   });
+}
+
+/** Deletes an object; while it is rejected because others use it, tries again until the patience is over. */
+async function deletePatiently(store: Store, key: ObjectKey, patienceMs: number): Promise<AnyObject> {
+  for (let left = patienceMs; ; left -= RETRY_MS) {
+    try {
+      return await store.delete(key);
+    } catch (thrown) {
+      if (!(thrown instanceof NattoError) || thrown.code !== "Rejected" || left <= 0) throw thrown;
+    }
+    await delay(RETRY_MS);
+  }
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (text !== "" && seconds >= 0 && seconds <= 3600) return seconds;
+  throw new InvalidArgumentError("Give a number of seconds from 0 to 3600.");
 }

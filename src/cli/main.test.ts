@@ -199,6 +199,26 @@ test("who holds an address and port, and who owns which ports, follows from what
   assert.match(byHand.stderr, /a kind that Natto writes itself/);
 });
 
+test("a pool goes as soon as the gateway deleted before has given its addresses back", async (t) => {
+  const { url: server } = await startServer(t);
+  await natto(["apply", "-f", EXAMPLE], { server });
+  const store = await openStore(server);
+  t.after(() => store.close());
+  const addresses = [{ address: "203.0.113.5", owners: [-1], backups: [-1] }];
+  const spec = { cell: "main", pool: "public", portsPerSlot: 64_512, nodes: [], addresses };
+  const metadata = { namespace: "team-a", name: "web" };
+  await store.create(validateObject({ apiVersion: "natto.dev/v1alpha1", kind: "Placement", metadata, spec }));
+
+  const impatient = await natto(["delete", "pool", "public"], { server });
+  assert.equal(impatient.code, 2);
+  assert.match(impatient.stderr, /in use by NatGateway team-a\/web/);
+  const deletion = startNatto(t, ["delete", "-f", EXAMPLE], server);
+  await lineWith(deletion.stdout!, `${GATEWAY} deleted`);
+  await store.delete({ kind: "Placement", ...metadata });
+  assert.equal(await exitOf(deletion), 0);
+  assert.equal(await store.get({ kind: "AddressPool", name: "public" }), undefined);
+});
+
 test("labels select what is listed, and a server dry run writes nothing", async (t) => {
   const { url: server } = await startServer(t);
   const labelled = pool("one", "203.0.113.0/28").replace("{name: one}", "{name: one, labels: {tier: test}}");
