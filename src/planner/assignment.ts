@@ -45,26 +45,47 @@ export function assign(request: AssignmentRequest, fleet: Fleet): Assignment {
   const bench = layOut(request, fleet);
   const kept = trimShard(ownersOf(bench), shardSize, gatewayHash, fleet.zones.length);
   releaseOthers(bench, kept);
-  const shard = fillShard(candidates, kept, shardSize);
-  settle(divisionOf(bench, bench.owners, shard, bench.lastZones));
+  const involved = occupy(bench, kept, (nodes) => fillShard(candidates, nodes, shardSize));
 
-  const involved = [...shard];
   const backups = nobody(bench.owners.length);
   const owners = ownersOf(bench);
   const zones = zonesOfOwners(bench);
   for (const lost of owners) {
+    const left = { ...bench, owners: release(bench, lost), lastZones: zones };
     const rest = owners.filter((node) => node !== lost);
-    const replacement = fillShard(candidates, rest, shardSize, lost);
-    for (const node of replacement) if (!involved.includes(node)) involved.push(node);
-    inherit(bench, lost, replacement, zones, backups);
+    involved.push(...occupy(left, rest, (nodes) => fillShard(candidates, nodes, shardSize, lost)));
+    noteHeirs(bench, lost, left.owners, backups);
   }
   const placement = write(request, fleet.cell, bench, backups);
   const same = request.previous !== undefined && samePlacement(request.previous, placement);
   return {
     placement: same && request.previous ? request.previous : placement,
-    involved,
+    involved: [...new Set(involved)],
     moved: same ? 0 : countMoves(request.previous, placement),
   };
+}
+
+/**
+ * Fills the shard, beginning with `kept`, and divides all slots among it. A node that comes away without a slot is not in the shard
+ * as far as anyone can see later, so its place is filled again until that changes nothing. Returns all nodes that were considered.
+ */
+function occupy(
+  bench: Bench,
+  kept: readonly FleetNode[],
+  fill: (kept: readonly FleetNode[]) => readonly FleetNode[],
+): FleetNode[] {
+  const considered: FleetNode[] = [];
+  let shard = fill(kept);
+  for (let round = 0; round <= shard.length; round++) {
+    considered.push(...shard);
+    settle(divisionOf(bench, shard));
+    const owners = ownersOf(bench);
+    if (owners.length === shard.length) break;
+    const next = fill(owners);
+    if (next.every((node) => shard.includes(node))) break;
+    shard = next;
+  }
+  return considered;
 }
 
 /** Puts the previous placement on the bench, as far as it still applies: slots whose owner is out are free. */
@@ -127,32 +148,21 @@ function releaseOthers(bench: Bench, kept: readonly FleetNode[]): void {
   });
 }
 
-function divisionOf(
-  bench: Bench,
-  owners: number[],
-  shard: readonly FleetNode[],
-  lastZones: number[],
-): Division {
+function divisionOf(bench: Bench, shard: readonly FleetNode[]): Division {
   const members = shard.filter((node) => node.standing === "eligible").map(bench.indexOf);
-  const { slotsPerAddress: perAddress, nodes, scores, heirs } = bench;
-  return { slotsPerAddress: perAddress, nodes, scores, members, owners, lastZones, heirs };
+  return { ...bench, members };
 }
 
-/** Plays the loss of a node through, with the same functions, and notes who gets its slots. */
-function inherit(
-  bench: Bench,
-  lost: FleetNode,
-  shard: readonly FleetNode[],
-  zones: number[],
-  backups: number[],
-): void {
-  const loser = bench.indexOf(lost);
-  const owners = bench.owners.slice();
-  for (let slot = 0; slot < owners.length; slot++) if (owners[slot] === loser) owners[slot] = NOBODY;
-  settle(divisionOf(bench, owners, shard, zones));
-  for (let slot = 0; slot < owners.length; slot++) {
-    if (bench.owners[slot] === loser) backups[slot] = owners[slot]!;
-  }
+/** The owners without one node, whose slots are free. */
+function release({ indexOf, owners }: Bench, lost: FleetNode): number[] {
+  const loser = indexOf(lost);
+  return owners.map((owner) => (owner === loser ? NOBODY : owner));
+}
+
+/** Notes who has the slots of the lost node now that its loss was played through. */
+function noteHeirs({ indexOf, owners }: Bench, lost: FleetNode, after: number[], backups: number[]): void {
+  const loser = indexOf(lost);
+  for (let slot = 0; slot < owners.length; slot++) if (owners[slot] === loser) backups[slot] = after[slot]!;
 }
 
 /** slot → zone of its owner. */

@@ -205,9 +205,12 @@ test("a node that falls silent but forwards neither loses nor causes the move of
       const left = eligibleNames(input);
       fc.pre(left.has(name) && left.size > 1);
       const after = plan(withMember(input, name, "unmanaged"));
-      for (const p of input.placements) {
-        const table = slotTable(after.placements.get(`t/${p.metadata.name}`), "owners");
-        assert.deepEqual(movedSlots(slotTable(p.spec, "owners"), table), []);
+      for (const { metadata, spec } of input.placements) {
+        const owners = slotTable(spec, "owners");
+        // One that has a place in the shard but so little weight that it owns nothing gives its place to another.
+        if (!tally(owners).has(name)) continue;
+        const now = slotTable(after.placements.get(`t/${metadata.name}`), "owners");
+        assert.deepEqual(movedSlots(owners, now), []);
       }
     }),
   );
