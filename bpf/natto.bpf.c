@@ -56,8 +56,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 		return drop(DROP_FRAGMENT, p->length);
 	if (p->transport == TRUNCATED)
 		return drop(DROP_MALFORMED, p->length);
-	if (p->transport == UNSUPPORTED ||
-	    (p->ip->protocol == IPPROTO_ICMP && ((struct icmphdr *)p->l4)->type != (direction == OUTBOUND ? ICMP_ECHO : ICMP_ECHOREPLY)))
+	if (p->transport == UNSUPPORTED)
 		return drop(DROP_UNSUPPORTED, p->length);
 	if (p->ip->ttl <= 1)
 		return XDP_PASS;
@@ -140,6 +139,8 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 		direction = bpf_map_lookup_elem(&addresses, &destination) ? INBOUND : OUTBOUND;
 	}
 
+	if (p.echo && p.echo != direction)
+		p.transport = UNSUPPORTED;
 	if (p.transport == TRANSLATABLE) {
 		struct record *session = find_session(&p, FABRIC_NETWORK, direction);
 

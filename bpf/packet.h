@@ -19,6 +19,7 @@ struct packet {
 	__u32 length;		/* of the frame, for the counters */
 	__u16 ip_length;
 	__u8 transport;
+	__u8 echo;		/* the direction in which this ICMP echo may pass; 0 = not ICMP */
 	__u8 tcp_flags;
 	__be16 source_port;	/* of an ICMP echo request: the identifier */
 	__be16 destination_port;	/* of an ICMP echo reply: the identifier */
@@ -54,12 +55,15 @@ static __always_inline void parse_transport(struct packet *p, void *l4, __u32 le
 		if (length < sizeof(*icmp) || (void *)(icmp + 1) > end)
 			return;
 		p->transport = TRANSLATABLE;
-		if (icmp->type == ICMP_ECHO && icmp->code == 0)
+		if (icmp->type == ICMP_ECHO && icmp->code == 0) {
 			p->source_port = icmp->un.echo.id;
-		else if (icmp->type == ICMP_ECHOREPLY && icmp->code == 0)
+			p->echo = OUTBOUND;
+		} else if (icmp->type == ICMP_ECHOREPLY && icmp->code == 0) {
 			p->destination_port = icmp->un.echo.id;
-		else
+			p->echo = INBOUND;
+		} else {
 			p->transport = UNSUPPORTED;
+		}
 	} else {
 		p->transport = UNSUPPORTED;
 	}
@@ -98,6 +102,15 @@ static __always_inline __u16 adjust_checksum(__u16 checksum, __u32 removed, __u3
 	return ~sum;
 }
 
+/*
+ * The two zeros of one's complement. UDP gives 0 another meaning (RFC 768), and the echo reply that is all zeros is the one message
+ * whose checksum must be 0xffff; everywhere else they are the same.
+ */
+static __always_inline __u16 not_zero(__u16 checksum)
+{
+	return checksum ? checksum : 0xffff;
+}
+
 /* Writes the new address (source or destination) and port or identifier, and mends both checksums. */
 static __always_inline void rewrite(struct packet *p, __be32 *address, __be32 new_address, int outbound,
 				    __be16 new_port, void *end)
@@ -122,9 +135,8 @@ static __always_inline void rewrite(struct packet *p, __be32 *address, __be32 ne
 			return;
 		*(outbound ? &udp->source : &udp->dest) = new_port;
 		if (udp->check) {
-			__u16 sum = adjust_checksum(adjust_checksum(udp->check, old_address, new_address), old_port, new_port);
-
-			udp->check = sum ? sum : 0xffff;
+			udp->check = not_zero(adjust_checksum(adjust_checksum(udp->check, old_address, new_address),
+							      old_port, new_port));
 		}
 	} else {
 		struct icmphdr *icmp = p->l4;
@@ -132,7 +144,7 @@ static __always_inline void rewrite(struct packet *p, __be32 *address, __be32 ne
 		if ((void *)(icmp + 1) > end)
 			return;
 		icmp->un.echo.id = new_port;
-		icmp->checksum = adjust_checksum(icmp->checksum, old_port, new_port);
+		icmp->checksum = not_zero(adjust_checksum(icmp->checksum, old_port, new_port));
 	}
 }
 

@@ -49,7 +49,7 @@ static __always_inline struct record *find_session(const struct packet *p, __u32
 
 	struct record *r = record_of(flow);
 
-	return r && owned(r->slot) ? r : 0;
+	return r && r->kind == SESSION && owned(r->slot) ? r : 0;
 }
 
 /* The keys of the entries that lead to a record. Inbound packets carry no network: public addresses are everybody's. */

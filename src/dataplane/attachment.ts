@@ -1,5 +1,5 @@
 /** Where the program is attached: XDP links, pinned so that they outlive the agent. */
-import { existsSync, unlinkSync } from "node:fs";
+import { unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { NattoError } from "../errors.ts";
 import type { Repair } from "./dataplane.ts";
@@ -25,8 +25,13 @@ export function rolesOf(interfaces: {
 
 /** Removes the attachment of a role; false when there was none. */
 export function detach(folder: string, role: Role): boolean {
-  if (!existsSync(linkPin(folder, role))) return false;
-  unlinkSync(linkPin(folder, role));
+  const path = linkPin(folder, role);
+  const link = bpf.openPin(path);
+  if (link === undefined) return false;
+  // Without this the kernel detaches some time after the last reference is gone.
+  bpf.detachLink(link);
+  bpf.closeFd(link);
+  unlinkSync(path);
   return true;
 }
 
@@ -74,12 +79,14 @@ export function ensureAttached(
 ): Repair[] {
   const repairs: Repair[] = [];
   const errors: unknown[] = [];
+  // An interface takes one program: the roles that are over make room first.
   for (const role of ROLES) {
-    const interfaceName = roles.get(role);
+    if (roles.has(role) || !detach(folder, role)) continue;
+    repairs.push({ what: "attach", detail: `detached the role ${role}` });
+  }
+  for (const [role, interfaceName] of roles) {
     try {
-      if (interfaceName !== undefined)
-        repairs.push(...ensureRole(folder, role, interfaceName, programOf(role)));
-      else if (detach(folder, role)) repairs.push({ what: "attach", detail: `detached the role ${role}` });
+      repairs.push(...ensureRole(folder, role, interfaceName, programOf(role)));
     } catch (error) {
       errors.push(error);
     }

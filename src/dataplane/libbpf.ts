@@ -57,6 +57,7 @@ const c = {
   info: lib.func("int bpf_obj_get_info_by_fd(int fd, void *info, void *length)") as IntFunction,
   linkCreate: lib.func("int bpf_link_create(int program, int target, int type, void *opts)") as IntFunction,
   linkUpdate: lib.func("int bpf_link_update(int link, int program, void *opts)") as IntFunction,
+  linkDetach: lib.func("int bpf_link_detach(int link)") as IntFunction,
   testRun: lib.func("int bpf_prog_test_run_opts(int program, void *opts)") as IntFunction,
   cpus: lib.func("int libbpf_num_possible_cpus()") as IntFunction,
 };
@@ -227,6 +228,11 @@ export function createXdpLink(program: number, ifindex: number, interfaceName: s
 /** Puts another program in the place of the link's, atomically. */
 export function updateLink(link: number, program: number): void {
   check(c.linkUpdate(link, program, null), "cannot replace the attached program");
+}
+
+/** Detaches a link at once, whoever else holds it. */
+export function detachLink(link: number): void {
+  check(c.linkDetach(link), "cannot detach the program");
 }
 
 /** The value of a key, or undefined. For per-CPU maps `valueSize` is that of all CPUs together. */

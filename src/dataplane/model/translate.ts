@@ -45,10 +45,11 @@ export function translate(frame: Buffer, ip: Ipv4View, direction: Direction, to:
     case PROTOCOL.udp:
       if (frame.readUInt16BE(ip.payloadAt + 6) === 0) break;
       updateAt(out, ip.payloadAt + 6, [...fromAddress, fromPort], [...words(to.address), to.port]);
-      if (out.readUInt16BE(ip.payloadAt + 6) === 0) out.writeUInt16BE(0xffff, ip.payloadAt + 6);
+      avoidZero(out, ip.payloadAt + 6);
       break;
     case PROTOCOL.icmp:
       updateAt(out, ip.payloadAt + 2, [fromPort], [to.port]);
+      avoidZero(out, ip.payloadAt + 2);
       break;
   }
   return out;
@@ -58,6 +59,11 @@ export function translate(frame: Buffer, ip: Ipv4View, direction: Direction, to:
 function portOffset(protocol: number, outbound: boolean): number {
   if (protocol === PROTOCOL.icmp) return 4;
   return outbound ? 0 : 2;
+}
+
+/** Of the two zeros of one's complement, the one that is not "no checksum" (RFC 768). */
+function avoidZero(frame: Buffer, at: number): void {
+  if (frame.readUInt16BE(at) === 0) frame.writeUInt16BE(0xffff, at);
 }
 
 function updateAt(frame: Buffer, at: number, from: readonly number[], to: readonly number[]): void {
