@@ -3,6 +3,7 @@
  * a file of its own; here they are put together. No loop waits for another: the store may be away, a peer or the dataplane
  * may fail, and the rest goes on.
  */
+import { existsSync } from "node:fs";
 import type { Dataplane, DataplaneOptions } from "../dataplane/dataplane.ts";
 import { asNattoError } from "../errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
@@ -51,12 +52,17 @@ export interface Agent {
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   // Wrong flags are told at once, and not by a store that may be away.
   planRegistration(undefined, options.identity);
-  const locks = lockFolders([options.stateFolder, options.pinFolder]);
+  const { node, pinFolder, stateFolder, maxSessions } = options;
+  const pinned = existsSync(pinFolder);
+  const locks = lockFolders(pinned ? [stateFolder, pinFolder] : [stateFolder]);
+  let dataplane: Dataplane | undefined;
   try {
-    const { node, pinFolder, stateFolder, maxSessions } = options;
-    const dataplane = await options.openDataplane({ node, pinFolder, stateFolder, maxSessions });
+    dataplane = await options.openDataplane({ node, pinFolder, stateFolder, maxSessions });
+    // Only the dataplane knows what a folder for pins needs, so a missing one is left to it to make.
+    if (!pinned) locks.push(...lockFolders([pinFolder]));
     return await runAgent(options, dataplane, locks);
   } catch (thrown) {
+    dataplane?.close();
     releaseAll(locks);
     throw thrown;
   }
