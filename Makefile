@@ -18,3 +18,25 @@ bpf: build/natto.bpf.o build/bench.bpf.o ## Compile the dataplane
 build/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
 	@mkdir -p $(@D)
 	clang $(BPF_CFLAGS) -c $< -o $@.tmp && mv $@.tmp $@
+
+check: setup ## Format, lint and types
+	npx biome check --error-on-warnings .
+	npx tsc -p .
+
+format: ## Write the format and the safe lint fixes
+	npx biome check --write .
+
+test: setup ## Run all tests (root: they build network namespaces)
+	@$(NODE) scripts/run-tests.ts
+
+demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running
+	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold)
+
+bench: setup ## Measure: packets, throughput against nftables, planning, memory
+	@$(NODE) bench/packet-cost.ts
+	@$(NODE) bench/throughput.ts
+	@$(NODE) bench/plan.ts
+	@$(NODE) bench/agent-memory.ts
+
+clean: ## Remove what was built
+	rm -rf build node_modules

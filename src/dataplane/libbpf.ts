@@ -67,6 +67,7 @@ if (!process.env.NATTO_LIBBPF_MESSAGES) c.setPrint(null);
 
 const BPF_XDP = 37;
 const ENOENT = 2;
+const EINTR = 4;
 
 /** Builds the error of a failed call: what was being done, and what the kernel said. */
 function failure(doing: string, code: number): NattoError {
@@ -347,7 +348,10 @@ export function testRun(program: number, packet: Buffer, options: TestRunOptions
   opts.writeUInt32LE(ifindex ? context.length : 0, 48);
   opts.writeInt32LE(repeat, 60);
   opts.writeUInt32LE(live ? TEST_XDP_LIVE_FRAMES : 0, 68);
-  check(c.testRun(program, opts), "cannot run the program on a packet");
+  let code = c.testRun(program, opts);
+  // A signal ends a run early; the kernel wants to be asked again.
+  for (let attempt = 1; code === -EINTR && attempt < 10; attempt++) code = c.testRun(program, opts);
+  check(code, "cannot run the program on a packet");
   return {
     verdict: opts.readUInt32LE(56),
     packet: output.subarray(0, opts.readUInt32LE(28)),

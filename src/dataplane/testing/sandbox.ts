@@ -3,11 +3,15 @@
  * process: nothing has to be cleaned up, and nothing outside can be touched by accident.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import koffi from "koffi";
 import { NattoError } from "../../errors.ts";
+
+const libc = koffi.load("libc.so.6");
+const unshare = libc.func("int unshare(int flags)") as (flags: number) => number;
+const setns = libc.func("int setns(int fd, int type)") as (fd: number, type: number) => number;
 
 const CLONE_NEWNS = 0x00020000;
 const CLONE_NEWNET = 0x40000000;
@@ -32,8 +36,6 @@ export function enterSandbox(): Sandbox {
       "this test makes network namespaces and loads BPF programs; run it as root",
     );
   }
-  const libc = koffi.load("libc.so.6");
-  const unshare = libc.func("int unshare(int flags)") as (flags: number) => number;
   if (unshare(CLONE_NEWNET | CLONE_NEWNS) !== 0) {
     throw new NattoError(
       "Environment",
@@ -41,6 +43,9 @@ export function enterSandbox(): Sandbox {
     );
   }
   execFileSync("mount", ["--make-rprivate", "/"]);
+  // Named network namespaces that are made in here are to vanish too.
+  mkdirSync("/run/netns", { recursive: true });
+  execFileSync("mount", ["-t", "tmpfs", "tmpfs", "/run/netns"]);
   const folder = mkdtempSync(join(tmpdir(), "natto-test-"));
   const bpffs = join(folder, "bpf");
   const state = join(folder, "state");
@@ -52,4 +57,28 @@ export function enterSandbox(): Sandbox {
   });
   ip(["link set lo up"]);
   return { bpffs, state };
+}
+
+function enter(path: string): void {
+  const fd = openSync(path, "r");
+  const failed = setns(fd, CLONE_NEWNET) !== 0;
+  closeSync(fd);
+  if (failed)
+    throw new NattoError(
+      "Environment",
+      `cannot enter the network namespace ${path} (errno ${koffi.errno()})`,
+    );
+}
+
+/** Does something in a named network namespace (made by `ip netns add` in the sandbox), and comes back. Not for asynchronous work. */
+export function within<T>(namespace: string, act: () => T): T {
+  const home = `/proc/self/task/${process.pid}/ns/net`;
+  const back = openSync(home, "r");
+  try {
+    enter(`/run/netns/${namespace}`);
+    return act();
+  } finally {
+    setns(back, CLONE_NEWNET);
+    closeSync(back);
+  }
 }
