@@ -191,6 +191,6 @@ function listens(pid: number, protocol: "tcp" | "udp", port: number): boolean {
 }
 
 async function lastWords(ended: LabProcess): Promise<string> {
-  const words = ((await ended.stderr()) + (await ended.stdout())).trim().slice(-500);
+  const words = ((await ended.stderr()) + (await ended.stdout())).trim().slice(-2000);
   return words === "" ? "it wrote nothing" : `its last words: ${words}`;
 }

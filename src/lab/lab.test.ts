@@ -272,6 +272,19 @@ test("Links that are cut one after the other come back one after the other, with
   assert.deepEqual(await sorted(), atFirst);
 });
 
+test("Not a packet is lost when the links of a node come back.", async () => {
+  await using lab = await upLab(
+    natCloud({ name: freshLabName("back"), nodes: 2, endpoints: 1, run: "traffic", plainForwarding: true }),
+  );
+  await lab.cutLinks("node1");
+  const prober = await startProber(lab, "ep1", { server: SERVER, udp: 100, rate: 50 });
+  await prober.answered();
+  const before = await received(lab, "node1", "inside");
+  await lab.restoreLinks("node1");
+  await until("node1 carries flows", async () => (await received(lab, "node1", "inside")) > before + 500);
+  for (const flow of (await prober.stop()).udp) assert.equal(flow.answered, flow.sent);
+});
+
 test("The management network reaches the control host and nothing else.", async () => {
   await using lab = await upLab(
     natCloud({ name: freshLabName("mgmt"), nodes: 2, endpoints: 1, run: "traffic", plainForwarding: true }),

@@ -2,7 +2,9 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { NattoError } from "../errors.ts";
+import { eachOf } from "./each-of.ts";
 import { type LabInput, type LabProcessSpec, parseLab, readLabFile } from "./lab-file.ts";
+import { cutLinks, restoreLinks, setRoutes, untilLinksSend } from "./lab-links.ts";
 import {
   adoptProcess,
   hostEnvironment,
@@ -16,24 +18,18 @@ import { type CommandOptions, type CommandResult, runCommand, runOrThrow } from 
 import {
   bpfFolder,
   claimFolder,
-  forgetCut,
   labRoot,
   listLabs,
   type RunFolder,
-  readCuts,
   readProcess,
   readState,
-  recordCut,
   runFolder,
   stateFolder,
   writeState,
 } from "./run-folder.ts";
 import { hostScript, linkBatch, namespaceBatch, routeBatch } from "./setup-plan.ts";
 import { downLab, namespacesOf } from "./teardown.ts";
-import { expandLab, type LabHost, type LabInterface, type Topology } from "./topology.ts";
-
-/** How many hosts are set up at a time: each is a shell that runs a handful of short programs. */
-const PARALLEL = 4;
+import { expandLab, type LabHost, type Topology } from "./topology.ts";
 
 export interface UpOptions {
   /** Instead of the name in the file. */
@@ -153,11 +149,8 @@ async function buildNetwork(topology: Topology, signal: AbortSignal | undefined)
     await runOrThrow(`set up host ${host.name}`, argv, hostScript(host, roles));
   });
   await eachOf(topology.hosts, signal, (host) => setRoutes(host, routeBatch(host)));
-}
-
-async function setRoutes(host: LabHost, batch: string): Promise<void> {
-  if (batch === "") return;
-  await runOrThrow(`set the routes of ${host.name}`, ["ip", "-n", host.namespace, "-batch", "-"], batch);
+  const links = new Set(topology.hosts.flatMap((host) => host.interfaces.map((i) => i.link)));
+  await untilLinksSend(topology.hosts, links, signal);
 }
 
 async function makeFolders(
@@ -255,71 +248,4 @@ function openTopology(folder: RunFolder, topology: Topology): Lab {
     down,
     [Symbol.asyncDispose]: down,
   };
-}
-
-async function cutLinks(
-  folder: RunFolder,
-  topology: Topology,
-  host: LabHost,
-  management: boolean,
-): Promise<void> {
-  const links = host.interfaces.filter((i) => management || i.network === "fabric");
-  for (const { link } of links) await recordCut(folder, link);
-  await setLinks(topology, host, links, "down");
-}
-
-async function restoreLinks(folder: RunFolder, topology: Topology, host: LabHost): Promise<void> {
-  const before = await readCuts(folder);
-  const links = host.interfaces.filter((i) => before.has(i.link));
-  await setLinks(topology, host, links, "up");
-  for (const { link } of links) await forgetCut(folder, link);
-  const cut = await readCuts(folder);
-  const restored = new Set(links.map((i) => i.link));
-  const touched = topology.hosts.filter((h) => h.interfaces.some((i) => restored.has(i.link)));
-  await eachOf(touched, undefined, (h) => {
-    const interfaces = new Set(h.interfaces.filter((i) => restored.has(i.link)).map((i) => i.name));
-    return setRoutes(h, routeBatch(h, cut, interfaces));
-  });
-}
-
-/** Sets both ends of links at once, as far as that is possible: one program per host. */
-async function setLinks(
-  topology: Topology,
-  host: LabHost,
-  links: readonly LabInterface[],
-  to: "up" | "down",
-): Promise<void> {
-  const ends = links.flatMap((i) => [i.peer, { host: host.name, interface: i.name }]);
-  const byHost = Map.groupBy(ends, (end) => end.host);
-  await Promise.all(
-    topology.hosts.flatMap(({ name, namespace }) => {
-      const batch = byHost.get(name)?.map((end) => `link set ${end.interface} ${to}\n`);
-      if (!batch) return [];
-      return [
-        runOrThrow(`set links of ${name} ${to}`, ["ip", "-n", namespace, "-batch", "-"], batch.join("")),
-      ];
-    }),
-  );
-}
-
-/** Does something for each item, a few at a time. After a failure nothing more is begun, and all that was begun is waited for. */
-async function eachOf<T>(
-  items: readonly T[],
-  signal: AbortSignal | undefined,
-  act: (item: T) => Promise<void>,
-): Promise<void> {
-  const queue = items.values();
-  let failed = false;
-  const worker = async () => {
-    for (const item of queue) {
-      if (failed) return;
-      signal?.throwIfAborted();
-      await act(item).catch((thrown: unknown) => {
-        failed = true;
-        throw thrown;
-      });
-    }
-  };
-  const outcomes = await Promise.allSettled(Array.from({ length: PARALLEL }, worker));
-  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
 }
