@@ -1,6 +1,7 @@
 /**
  * Membership: who is alive. Drivers: `store-membership.ts` (heartbeats in the store, for one machine or a small fleet),
- * later Consul. What it reports is an opinion; the planner acts on it only within the limits of `Cell.spec.membership`.
+ * later Consul. What it reports is an opinion; the controller obeys it only within the limits of `Cell.spec.membership`
+ * (see `doubt.ts`).
  */
 
 /**
@@ -14,7 +15,9 @@ export type MemberState = "alive" | "unmanaged" | "gone";
 export type Members = ReadonlyMap<string, MemberState>;
 
 export interface Membership {
-  /** The members now; changes are announced by `onChange`. */
+  /** Whether it has heard of the members at all. Until then `current` is empty without meaning anything. */
+  ready(): boolean;
+  /** The members now; changes, also of `ready`, are announced by `onChange`. */
   current(): Members;
   /** Calls back after each change, until the returned function is called. */
   onChange(listener: () => void): () => void;

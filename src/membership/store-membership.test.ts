@@ -1,0 +1,133 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import type { Lease } from "../model/lease.ts";
+import { API_VERSION } from "../model/meta.ts";
+import { cell, until } from "../store/fixtures.ts";
+import { openMemoryStore } from "../store/memory-store.ts";
+import type { Store } from "../store/store.ts";
+import { openStoreMembership } from "./store-membership.ts";
+
+/** A store with one cell (time to live 3 s), a membership on it, and a clock in our hands. */
+async function open(t: TestContext, store: Store = openMemoryStore()) {
+  let time = 0;
+  let looks = 0;
+  const now = (): number => {
+    looks++;
+    return time;
+  };
+  await store.create(cell("c1"));
+  const start = () => openStoreMembership(store, { now, tickMs: 2 });
+  /** Lets the clock go on and waits until the membership has looked at it and judged. */
+  const advance = async (ms: number): Promise<void> => {
+    time += ms;
+    const before = looks;
+    await until(() => looks >= before + 3, "it is judged");
+  };
+  const membership = start();
+  t.after(() => membership.close());
+  return {
+    store,
+    membership,
+    start,
+    /** Lets time pass in steps that are no standstill. */
+    pass: async (ms: number) => {
+      for (let left = ms; left > 0; left -= 500) await advance(Math.min(500, left));
+    },
+    jump: advance,
+    beat: async (name: string, peersAlive: string[] = []) => {
+      const stored = await store.get({ kind: "Lease", name });
+      const draft = lease(name, (stored?.spec.renewals ?? 0) + 1, peersAlive);
+      await (stored ? store.update<"Lease">(draft) : store.create<"Lease">(draft));
+    },
+  };
+}
+
+function lease(name: string, renewals: number, peersAlive: string[]): Lease {
+  const metadata = {
+    name,
+    labels: {},
+    annotations: {},
+    uid: "",
+    resourceVersion: "",
+    generation: 0,
+    creationTimestamp: "",
+  };
+  return {
+    apiVersion: API_VERSION,
+    kind: "Lease",
+    metadata,
+    spec: { cell: "c1", renewals, renewedAt: "", peersAlive },
+  };
+}
+
+test("a node that beats is alive; one that falls silent is gone; one that beats again is alive", async (t) => {
+  const { membership, beat, pass } = await open(t);
+  await until(() => membership.ready(), "the leases are read");
+  assert.equal(membership.current().get("n1"), undefined);
+  await beat("n1");
+  await until(() => membership.current().get("n1") === "alive", "n1 is alive");
+  await pass(2_500);
+  assert.equal(membership.current().get("n1"), "alive");
+  await pass(500);
+  await until(() => membership.current().get("n1") === "gone", "n1 is gone");
+  await beat("n1");
+  await until(() => membership.current().get("n1") === "alive", "n1 is back");
+});
+
+test("a silent node that a living peer sees is unmanaged", async (t) => {
+  const { membership, beat, pass } = await open(t);
+  await until(() => membership.ready(), "the leases are read");
+  await beat("n1");
+  await until(() => membership.current().get("n1") === "alive", "n1 is alive");
+  await pass(2_500);
+  await beat("n2", ["n1"]);
+  await until(() => membership.current().get("n2") === "alive", "n2 is alive");
+  await pass(500);
+  await until(() => membership.current().get("n1") === "unmanaged", "n1 is unmanaged");
+});
+
+test("a membership that has just begun calls nobody gone before it has listened for a time to live", async (t) => {
+  const { start, beat, pass } = await open(t);
+  await beat("n1");
+  const second = start();
+  t.after(() => second.close());
+  await until(() => second.ready(), "the leases are read");
+  assert.equal(second.current().get("n1"), "unmanaged");
+  await pass(2_500);
+  assert.equal(second.current().get("n1"), "unmanaged");
+  await pass(500);
+  await until(() => second.current().get("n1") === "gone", "n1 is gone");
+});
+
+test("a standstill of the observer's own process makes nobody gone", async (t) => {
+  const { membership, beat, jump, pass } = await open(t);
+  await until(() => membership.ready(), "the leases are read");
+  await beat("n1");
+  await until(() => membership.current().get("n1") === "alive", "n1 is alive");
+  await jump(60_000);
+  assert.equal(membership.current().get("n1"), "alive");
+  await pass(3_000);
+  await until(() => membership.current().get("n1") === "gone", "n1 is gone");
+});
+
+test("while the store cannot be reached the last judgement stands", async (t) => {
+  const { store, membership, beat, pass } = await open(t);
+  await until(() => membership.ready(), "the leases are read");
+  await beat("n1");
+  await until(() => membership.current().get("n1") === "alive", "n1 is alive");
+  await store.close();
+  await pass(10_000);
+  assert.equal(membership.current().get("n1"), "alive");
+});
+
+test("a lease that is deleted by hand is no death: the node is heard for its time to live", async (t) => {
+  const { store, membership, beat, pass } = await open(t);
+  await until(() => membership.ready(), "the leases are read");
+  await beat("n1");
+  await until(() => membership.current().get("n1") === "alive", "n1 is alive");
+  await store.delete({ kind: "Lease", name: "n1" });
+  await pass(1_000);
+  assert.equal(membership.current().get("n1"), "alive");
+  await pass(2_000);
+  await until(() => !membership.current().has("n1"), "n1 is forgotten");
+});
