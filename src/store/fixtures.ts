@@ -14,12 +14,13 @@ export function cell(name: string, port = 4789, labels: Record<string, string> =
   }) as ObjectOf<"Cell">;
 }
 
+/** Each in a cell of its own, so that no two contradict each other. */
 export function gateway(namespace: string, name: string, source = "10.0.0.0/24"): ObjectOf<"NatGateway"> {
   return validateObject({
     apiVersion: "natto.dev/v1alpha1",
     kind: "NatGateway",
     metadata: { namespace, name },
-    spec: { cell: "c1", sources: [source], addresses: { pool: "p1" } },
+    spec: { cell: `${namespace}-${name}`, sources: [source], addresses: { pool: "p1" } },
   }) as ObjectOf<"NatGateway">;
 }
 

@@ -1,0 +1,188 @@
+/** The API server: HTTP over a store. */
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import type { ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from "fastify";
+import type { Logger } from "pino";
+import { asNattoError, ERRORS, NattoError } from "../errors.ts";
+import type { Kind } from "../model/kinds.ts";
+import { API_VERSION } from "../model/meta.ts";
+import type { Store } from "../store/store.ts";
+import { makeAdmittedStore } from "./admitted-store.ts";
+import { makeServerMetrics, type ServerMetrics } from "./metrics.ts";
+import { requestError, wrongPath } from "./request-errors.ts";
+import { addKindRoutes, MERGE_PATCH } from "./routes.ts";
+import { statusOf } from "./status.ts";
+import { BOOKMARK_MS } from "./watch-stream.ts";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** The kind that a route serves. */
+    readonly kind?: Kind;
+  }
+}
+
+export interface ServerOptions {
+  /** Stays the caller's: `close` does not close it. */
+  readonly store: Store;
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly logger: Logger;
+  /** How often a quiet watch sends a bookmark. */
+  readonly bookmarkMs?: number;
+}
+
+export interface RunningServer {
+  /** Where it listens, such as `http://127.0.0.1:7474`. */
+  readonly url: string;
+  /** Ends all watches, lets other requests finish, and stops listening. */
+  close(): Promise<void>;
+}
+
+/** How long `/readyz` waits for the store. */
+const READY_DEADLINE_MS = 2_000;
+
+/** How long `close` waits for requests that are being answered. */
+const CLOSE_DEADLINE_MS = 5_000;
+
+/** Starts the server. Throws `Environment` when it cannot listen. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { store, host, port, logger } = options;
+  const closing = new AbortController();
+  const metrics = makeServerMetrics();
+  const app = makeApp(logger);
+  const answering = addObservation(app, metrics);
+  addOwnRoutes(app, store, metrics);
+  addKindRoutes(app, {
+    store: makeAdmittedStore(store),
+    metrics,
+    bookmarkMs: options.bookmarkMs ?? BOOKMARK_MS,
+    closing: closing.signal,
+  });
+  try {
+    await app.listen({ host, port });
+  } catch (thrown) {
+    const { message } = asNattoError(thrown);
+    throw new NattoError(
+      "Environment",
+      `cannot listen on ${host}:${port}: ${message}; choose another address or port`,
+      [],
+      thrown,
+    );
+  }
+  const url = urlOf(app.server.address());
+  logger.info({ url, store: store.description }, "serving");
+  return {
+    url,
+    close: async () => {
+      closing.abort();
+      await allEnded(answering, CLOSE_DEADLINE_MS);
+      await app.close();
+      logger.info({ url }, "closed");
+    },
+  };
+}
+
+function makeApp(logger: Logger): FastifyInstance {
+  const app = Fastify({
+    loggerInstance: logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    // `close` waits for requests before; what is left are connections kept for requests that may never come.
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 512 },
+    frameworkErrors: (error, request, reply) => sendError(requestError(error, request), request, reply),
+  });
+  const parseJson = app.getDefaultJsonParser("error", "error");
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(["application/json", MERGE_PATCH], { parseAs: "string" }, parseJson);
+  app.setErrorHandler((error, request, reply) => sendError(requestError(error, request), request, reply));
+  app.setNotFoundHandler((request, reply) =>
+    sendError(wrongPath(request.method, request.url), request, reply),
+  );
+  return app as unknown as FastifyInstance;
+}
+
+function sendError(error: NattoError, request: FastifyRequest, reply: FastifyReply): void {
+  if (error.code === "Internal") request.log.error({ err: error, url: request.url }, "request failed");
+  reply.code(ERRORS[error.code].http).type("application/json").send(statusOf(error));
+}
+
+/** Counts and logs every request; a watch when it ends. Returns the responses that are under way. */
+function addObservation(app: FastifyInstance, metrics: ServerMetrics): ReadonlySet<ServerResponse> {
+  const answering = new Set<ServerResponse>();
+  app.addHook("onRequest", async (request, reply) => {
+    answering.add(reply.raw);
+    const start = performance.now();
+    reply.raw.once("close", () => {
+      answering.delete(reply.raw);
+      const { method, url } = request;
+      const code = reply.raw.statusCode;
+      const ms = performance.now() - start;
+      const label = /[?&]watch=(true|1)(&|$)/.test(url) ? "WATCH" : method;
+      metrics.request({ method: label, kind: request.routeOptions.config?.kind ?? "", code }, ms / 1000);
+      const level = method === "GET" || code === 409 ? "debug" : "info";
+      request.log[level]({ method, url, code, ms: Math.round(ms) }, "answered");
+    });
+  });
+  return answering;
+}
+
+async function allEnded(responses: ReadonlySet<ServerResponse>, deadlineMs: number): Promise<void> {
+  const signal = AbortSignal.timeout(deadlineMs);
+  const closed = [...responses].map((response) => once(response, "close", { signal }));
+  await Promise.allSettled(closed);
+}
+
+function addOwnRoutes(app: FastifyInstance, store: Store, metrics: ServerMetrics): void {
+  const version = {
+    version: packageVersion(),
+    apiVersion: API_VERSION,
+    node: process.version,
+  };
+  app.get("/healthz", async () => ({ status: "ok" }));
+  app.get("/readyz", async () => {
+    await answersInTime(store);
+    return { status: "ok", store: store.description };
+  });
+  app.get("/version", async () => version);
+  app.get("/metrics", async (_request, reply) => {
+    const { contentType, text } = await metrics.expose();
+    reply.type(contentType);
+    return text;
+  });
+}
+
+async function answersInTime(store: Store): Promise<void> {
+  const deadline = AbortSignal.timeout(READY_DEADLINE_MS);
+  const late = new Promise<never>((_, reject) => {
+    deadline.addEventListener("abort", () =>
+      reject(
+        new NattoError(
+          "Unavailable",
+          `${store.description} did not answer within ${READY_DEADLINE_MS} ms; check it`,
+        ),
+      ),
+    );
+  });
+  await Promise.race([store.get({ kind: "Cell", name: "readyz" }), late]);
+}
+
+function packageVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  return typeof manifest === "object" && manifest !== null && "version" in manifest
+    ? String(manifest.version)
+    : "";
+}
+
+function urlOf(address: AddressInfo | string | null): string {
+  if (typeof address !== "object" || address === null) return String(address);
+  const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
+  return `http://${host}:${address.port}`;
+}
