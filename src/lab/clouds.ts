@@ -128,7 +128,7 @@ function serverProcess(): ProcessInput {
 }
 
 function agentProcess(): ProcessInput {
-  const place = ["--node", "$(HOST)", "--cell", "default", "--address", "$(ADDRESS)"];
+  const place = ["--node", "$(HOST)", "--cell", "main", "--address", "$(ADDRESS)"];
   const interfaces = ["--inside", "inside", "--outside", "outside"];
   const folders = ["--pin-folder", "$(BPF)", "--state-folder", "$(STATE)", "--max-sessions", "65536"];
   return {

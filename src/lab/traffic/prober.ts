@@ -7,7 +7,7 @@
  * `--rate` is per flow and second; `--fresh` is how many new flows a second are tried with one packet each. Flow i has local port FIRST + i
  * if that is given (UDP and TCP alike). Ends on SIGTERM, after the duration, or with `--until-eof` at the end of its standard input.
  *
- * Writes JSON lines: `{"event":"started"}`, `{"event":"answered"}` once every flow was answered, and at the end a ProberReport.
+ * Writes JSON lines: `{"event":"started"}`, an AnsweredEvent once every flow was answered, and at the end a ProberReport.
  */
 import { randomBytes } from "node:crypto";
 import { parseArgs } from "node:util";
@@ -24,6 +24,19 @@ export interface ProberReport {
   readonly udp: readonly UdpFlowReport[];
   readonly tcp: readonly TcpFlowReport[];
   readonly fresh: FreshReport | undefined;
+}
+
+/** Every flow has been answered; where each UDP flow comes from. */
+export interface AnsweredEvent {
+  readonly event: "answered";
+  readonly udp: readonly AnsweredFlow[];
+}
+
+export interface AnsweredFlow {
+  readonly flow: number;
+  readonly localPort: number;
+  /** The address:port that the server saw. */
+  readonly outside: string;
 }
 
 /** Monotonic, and comparable between the processes of one machine. */
@@ -102,11 +115,16 @@ function untilToldToStop({ durationMs, untilEof }: Arguments): Promise<void> {
   });
 }
 
-function announceAnswered(flows: readonly (UdpFlow | TcpFlow)[]): void {
+function announceAnswered(udp: readonly UdpFlow[], tcp: readonly TcpFlow[]): void {
   const timer = setInterval(() => {
-    if (!flows.every((flow) => flow.answered())) return;
+    if (![...udp, ...tcp].every((flow) => flow.answered())) return;
     clearInterval(timer);
-    emit({ event: "answered", flows: flows.length });
+    const ends = udp.map((flow) => flow.report());
+    const event: AnsweredEvent = {
+      event: "answered",
+      udp: ends.map(({ flow, localPort, outside }) => ({ flow, localPort, outside: outside[0] ?? "" })),
+    };
+    emit({ ...event });
   }, 10);
   timer.unref();
 }
@@ -126,7 +144,7 @@ async function main(): Promise<void> {
   const fresh: FreshFlows | undefined = args.fresh > 0 ? freshFlows(server, port, run, now) : undefined;
   const startedAt = now();
   emit({ event: "started", run, udp: udp.length, tcp: tcp.length });
-  announceAnswered([...udp, ...tcp]);
+  announceAnswered(udp, tcp);
   const pacing = pace([
     ...[...udp, ...tcp].map((flow) => ({ perSecond: args.rate, send: flow.send })),
     ...(fresh ? [{ perSecond: args.fresh, send: fresh.attempt }] : []),

@@ -7,7 +7,7 @@ import { type LabProcess, waitReady } from "../lab-process.ts";
 import type { ServerFlow } from "./echo-server.ts";
 import type { HttpResult } from "./http-client.ts";
 import { parseLines } from "./json-lines.ts";
-import type { ProberReport } from "./prober.ts";
+import type { AnsweredEvent, AnsweredFlow, ProberReport } from "./prober.ts";
 
 const program = (name: string) => ["node", join(import.meta.dirname, `${name}.ts`)];
 
@@ -46,8 +46,11 @@ export interface ProberOptions {
 
 export interface Prober {
   readonly process: LabProcess;
-  /** Resolves when every flow has been answered at least once; throws `Unavailable` after `timeoutMs`, by default 10,000. */
-  answered(timeoutMs?: number): Promise<void>;
+  /**
+   * Resolves when every flow has been answered at least once, to the UDP flows; throws `Unavailable` after `timeoutMs`, by default
+   * 10,000.
+   */
+  answered(timeoutMs?: number): Promise<readonly AnsweredFlow[]>;
   /** Ends the sending and returns the report. */
   stop(): Promise<ProberReport>;
 }
@@ -69,7 +72,7 @@ export async function startProber(
   return {
     process,
     answered: async (timeoutMs = 10_000) => {
-      await waitEvent(process, "answered", timeoutMs);
+      return (await waitEvent<AnsweredEvent>(process, "answered", timeoutMs)).udp;
     },
     stop: async () => {
       process.kill("SIGTERM");
