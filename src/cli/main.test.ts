@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { parse } from "yaml";
 import { validateObject } from "../model/validate.ts";
+import { until } from "../store/fixtures.ts";
 import { openStore } from "../store/open-store.ts";
 import { COMMANDS } from "./commands.ts";
 import { EXAMPLE, exitOf, lineWith, natto, startNatto, startServer } from "./fixtures.ts";
@@ -197,6 +198,56 @@ test("who holds an address and port, and who owns which ports, follows from what
   const byHand = await natto(["delete", "placement", "team-a/web"], { server });
   assert.equal(byHand.code, 2);
   assert.match(byHand.stderr, /a kind that Natto writes itself/);
+});
+
+test("a server with a controller is a whole control plane: what is applied is planned", async (t) => {
+  const { url: server } = await startServer(t, "--controller");
+  const node = `apiVersion: natto.dev/v1alpha1
+kind: GatewayNode
+metadata: {name: a}
+spec: {cell: main, address: 192.0.2.1, interfaces: {inside: in0, outside: out0}}
+`;
+  await natto(["apply", "-f", EXAMPLE, "-f", "-"], { server, stdin: node });
+  const store = await openStore(server);
+  t.after(() => store.close());
+  // What the node's agent would write.
+  const registered = await store.get({ kind: "GatewayNode", name: "a" });
+  const condition = { type: "Ready", status: "True", reason: "Programmed" };
+  await store.updateStatus(validateObject({ ...registered, status: { conditions: [condition] } }));
+  const lease = { cell: "main", renewals: 1, renewedAt: "2026-11-24T00:00:00Z" };
+  await store.create(
+    validateObject({ apiVersion: "natto.dev/v1alpha1", kind: "Lease", metadata: { name: "a" }, spec: lease }),
+  );
+  const gateway = { kind: "NatGateway", namespace: "team-a", name: "web" } as const;
+  await until(
+    async () =>
+      (await store.get(gateway))?.status?.conditions.some((c) => c.type === "Ready" && c.status === "True") ??
+      false,
+    "the gateway is ready",
+  );
+  const table = await natto(["get", "gw", "-A"], { server });
+  assert.match(table.stdout, /^team-a +web +main +True +203\.0\.113\.0 +10\.0\.0\.0\/24 +1 /m);
+  const endpoint = await natto(["whois", "10.0.0.5"], { server });
+  assert.match(endpoint.stdout, /^Owner: +a$/m);
+  const described = JSON.parse((await natto(["describe", "node", "a", "-o", "json"], { server })).stdout);
+  assert.deepEqual([described.slots[0].slots, described.slots[0].ports], [63, ["1024-65535"]]);
+  const config = await store.get({ kind: "NodeConfig", name: "a" });
+  assert.equal(described.configuration.current, config?.metadata.generation);
+});
+
+test("a controller works apart from the server, and stops cleanly", async (t) => {
+  const { url: server } = await startServer(t);
+  const controller = startNatto(t, ["controller", "--store", server]);
+  await lineWith(controller.stderr!, '"msg":"ready"');
+  await natto(["apply", "-f", EXAMPLE], { server });
+  const store = await openStore(server);
+  t.after(() => store.close());
+  await until(
+    async () => (await store.get({ kind: "AddressPool", name: "public" }))?.status?.total === 16,
+    "the pool is planned",
+  );
+  controller.kill("SIGTERM");
+  assert.equal(await exitOf(controller), 0);
 });
 
 test("a pool goes as soon as the gateway deleted before has given its addresses back", async (t) => {

@@ -56,8 +56,8 @@ export async function startControl(
     import("../membership/store-membership.ts"),
     import("../controller/controller.ts"),
   ]);
-  const membership = await openStoreMembership(store);
+  const membership = openStoreMembership(store);
   running.defer(() => membership.close());
-  const controller = await startController({ store, membership, logger });
+  const controller = startController({ store, membership, logger });
   running.defer(() => controller.close());
 }
