@@ -1,9 +1,17 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { pino } from "pino";
+import { type RunningServer, startServer } from "../server/server.ts";
 import { cell, gateway, until } from "./fixtures.ts";
+import { openHttpStore } from "./http-store.ts";
 import { DEFAULT_HISTORY } from "./key-value.ts";
 import { openMemoryStore } from "./memory-store.ts";
 import { openMirror } from "./mirror.ts";
+import { openSqliteStore } from "./sqlite-store.ts";
+import type { Store } from "./store.ts";
 
 const QUICK = { retryMs: { first: 5, max: 20 } };
 
@@ -97,4 +105,76 @@ test("waiting for a mirror that never hears of its store ends with the mirror", 
   assert.equal(mirror.synced(), false);
   await mirror.close();
   await waiting;
+});
+
+const logger = pino({ level: "silent" });
+
+async function serve(store: Store, port: number): Promise<RunningServer> {
+  return startServer({ store, host: "127.0.0.1", port, logger });
+}
+
+/** Rounds of: the server goes, objects change meanwhile, the server comes back. */
+async function outages(t: TestContext, maxChanges: number, changesPerOutage: number) {
+  const folder = await mkdtemp(join(tmpdir(), "natto-mirror-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const path = join(folder, "natto.db");
+  const open = () => openSqliteStore(path, { history: { ...DEFAULT_HISTORY, maxChanges } });
+  let store = open();
+  let server = await serve(store, 0);
+  const port = Number(new URL(server.url).port);
+  const mirror = openMirror(openHttpStore(server.url), { kind: "Cell" }, { retryMs: { first: 5, max: 50 } });
+  t.after(async () => {
+    await mirror.close();
+    await server.close();
+    await store.close();
+  });
+  await mirror.untilSynced();
+  const seen = new Map<string, string>();
+  mirror.onChange((change) => {
+    if (change.type === "DELETED") seen.delete(change.object.metadata.name);
+    else if (change.type !== "STATE")
+      seen.set(change.object.metadata.name, change.object.metadata.resourceVersion);
+  });
+  for (let round = 0; round < 4; round++) {
+    const before = mirror.items();
+    await server.close();
+    await until(() => mirror.staleSince() !== undefined, "the outage is noticed");
+    assert.equal(mirror.lastError()?.code, "Unavailable");
+    assert.deepEqual(mirror.items(), before, "what was known stays");
+    for (let i = 0; i < changesPerOutage; i++) {
+      const name = `c${(round + i) % 7}`;
+      const exists = (await store.get({ kind: "Cell", name })) !== undefined;
+      if (!exists) await store.create(cell(name, 1 + i));
+      else if (i % 3 === 0) await store.delete({ kind: "Cell", name });
+      else await store.update(cell(name, 1000 + round * 100 + i));
+    }
+    await store.close();
+    store = open();
+    server = await serve(store, port);
+    const { items } = await store.list({ kind: "Cell" });
+    const versions = items.map(({ metadata }) => metadata.resourceVersion).join();
+    await until(
+      () =>
+        mirror
+          .items()
+          .map(({ metadata }) => metadata.resourceVersion)
+          .join() === versions,
+      "the mirror has caught up",
+    );
+    await until(() => mirror.staleSince() === undefined, "the mirror knows that it is fresh");
+    assert.deepEqual(mirror.items(), items);
+    assert.deepEqual(
+      [...seen].sort(),
+      items.map(({ metadata }) => [metadata.name, metadata.resourceVersion]).sort(),
+      "the changes that were told add up to the same",
+    );
+  }
+}
+
+test("a mirror whose server goes and comes back resumes where it was and ends up equal to the store", async (t) => {
+  await outages(t, 10_000, 10);
+});
+
+test("a mirror that was away for longer than the past is kept lists again and ends up equal to the store", async (t) => {
+  await outages(t, 8, 30);
 });
