@@ -74,7 +74,6 @@ async function run(flags: AgentFlags): Promise<void> {
   const logger = openLogger(flags.logLevel);
   const options: AgentOptions = {
     identity,
-    node: identity.node,
     pinFolder,
     stateFolder,
     maxSessions,

@@ -6,12 +6,13 @@ import { pino } from "pino";
 import type { Repair } from "../dataplane/dataplane.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import { type RunningServer, startServer } from "../server/server.ts";
-import { gateway, rejectsWith, until } from "../store/fixtures.ts";
+import { rejectsWith, until } from "../store/fixtures.ts";
 import { openHttpStore } from "../store/http-store.ts";
 import { openMemoryStore } from "../store/memory-store.ts";
 import type { Store } from "../store/store.ts";
 import { type Agent, type AgentOptions, startAgent } from "./agent.ts";
 import {
+  declaredGateway,
   hasContent,
   nodeConfig,
   type RecordingDataplane,
@@ -43,7 +44,6 @@ async function start(t: TestContext, store: Store, change: Partial<AgentOptions>
   const { logger, texts } = recordLogs();
   const agent = await startAgent({
     identity: IDENTITY,
-    node: IDENTITY.node,
     pinFolder: join(folder, "pins"),
     stateFolder: folder,
     maxSessions: 1024,
@@ -156,7 +156,7 @@ test("a NodeConfig that is deleted is not obeyed, and obeyed again when it is ba
 test("the loss of all gateways is doubted while they are declared, and obeyed when they were deleted", async (t) => {
   const store = openMemoryStore();
   await store.create<"NodeConfig">(nodeConfig(2));
-  await store.create<"NatGateway">(gateway("team", "gw-0"));
+  await store.create<"NatGateway">(declaredGateway("gw-0"));
   const running = await start(t, store);
   await until(() => gatewaysOf(running) === 2, "it is applied");
   await store.update<"NodeConfig">(nodeConfig(0));
@@ -196,6 +196,23 @@ test("a dataplane that fails is told, with the lease kept, and told to be ready 
   assert.ok((await store.get({ kind: "Lease", name: "a" })) !== undefined);
   await until(async () => (await told(store, "Ready")) === "True Programmed", "it is ready");
   assert.ok(running.texts().some((text) => text.includes("no such interface")));
+});
+
+test("after a reboot, a node that was ready is told not to be before its first heartbeat", async (t) => {
+  const store = openMemoryStore();
+  await store.create<"NodeConfig">(nodeConfig(1));
+  const before = await start(t, store);
+  await until(async () => (await told(store, "Ready")) === "True Programmed", "it is ready");
+  await before.agent.close();
+  await store.delete({ kind: "Lease", name: "a" });
+  const gate = Promise.withResolvers<readonly Repair[]>();
+  const dataplane = recordingDataplane();
+  dataplane.behave = () => gate.promise;
+  await start(t, store, { openDataplane: () => dataplane });
+  await until(async () => (await store.get({ kind: "Lease", name: "a" })) !== undefined, "it has a lease");
+  assert.equal(await told(store, "Ready"), "False Starting");
+  gate.resolve([]);
+  await until(async () => (await told(store, "Ready")) === "True Programmed", "it is ready");
 });
 
 test("what was changed behind the agent's back is told in the node's conditions", async (t) => {

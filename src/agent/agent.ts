@@ -5,27 +5,28 @@
  */
 import { existsSync } from "node:fs";
 import type { Dataplane, DataplaneOptions } from "../dataplane/dataplane.ts";
-import { asNattoError } from "../errors.ts";
+import type { GatewayNode } from "../model/gateway-node.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { openMirror } from "../store/mirror.ts";
 import type { Store } from "../store/store.ts";
 import type { AgentLogger } from "./agent-logger.ts";
-import { type ConfigFollower, startConfigFollower } from "./config-follower.ts";
+import { startConfigFollower } from "./config-follower.ts";
 import { type FolderLock, lockFolders, releaseAll } from "./folder-lock.ts";
 import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
-import { nodeStatus } from "./node-status.ts";
-import { type PeerProber, type ProbeTargets, startPeerProber } from "./peer-prober.ts";
-import { type Reconciler, startReconciler } from "./reconciler.ts";
+import { type NodeStatus, nodeStatus } from "./node-status.ts";
+import { type ProbeTargets, startPeerProber } from "./peer-prober.ts";
+import { startReconciler, type WantedConfig } from "./reconciler.ts";
 import { type NodeIdentity, planRegistration } from "./registration.ts";
 import { type StatusReporter, startStatusReporter } from "./status-reporter.ts";
-import { NO_CONTACT, storeAnswered, storeFailed } from "./store-contact.ts";
+import { trackContact } from "./store-contact.ts";
 import { within } from "./task-loop.ts";
 
 const DEFAULT_TTL_SECONDS = 3;
-/** How long each part of the shutdown may take. */
+/** How long the end of the loops may take, and then the last writes to the store. */
+const STOP_MS = 1000;
 const LAST_WRITE_MS = 1000;
 
-export interface AgentOptions extends DataplaneOptions {
+export interface AgentOptions extends Omit<DataplaneOptions, "node"> {
   readonly identity: NodeIdentity;
   /** Need not be reachable, now or ever. The agent does not close it. */
   readonly store: Store;
@@ -52,15 +53,15 @@ export interface Agent {
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   // Wrong flags are told at once, and not by a store that may be away.
   planRegistration(undefined, options.identity);
-  const { node, pinFolder, stateFolder, maxSessions } = options;
+  const { identity, pinFolder, stateFolder, maxSessions } = options;
   const pinned = existsSync(pinFolder);
   const locks = lockFolders(pinned ? [stateFolder, pinFolder] : [stateFolder]);
   let dataplane: Dataplane | undefined;
   try {
-    dataplane = await options.openDataplane({ node, pinFolder, stateFolder, maxSessions });
+    dataplane = await options.openDataplane({ node: identity.node, pinFolder, stateFolder, maxSessions });
     // Only the dataplane knows what a folder for pins needs, so a missing one is left to it to make.
     if (!pinned) locks.push(...lockFolders([pinFolder]));
-    return await runAgent(options, dataplane, locks);
+    return await runAgent(options, dataplane, { locks, fresh: !pinned });
   } catch (thrown) {
     dataplane?.close();
     releaseAll(locks);
@@ -68,105 +69,78 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   }
 }
 
+interface Circumstances {
+  readonly locks: readonly FolderLock[];
+  /** Nothing was pinned when the agent started: it programs this machine anew, as after a reboot. */
+  readonly fresh: boolean;
+}
+
 async function runAgent(
   options: AgentOptions,
   dataplane: Dataplane,
-  locks: readonly FolderLock[],
+  { locks, fresh }: Circumstances,
 ): Promise<Agent> {
   const { identity, store, logger, version, stateFolder } = options;
   const { node, cell } = identity;
   const startedAt = Date.now();
-  let contact = NO_CONTACT;
   let stopping = false;
   let reporter: StatusReporter | undefined;
   let heartbeat: Heartbeat | undefined;
-  const tellStatus = (): void => reporter?.kick();
+  const onChange = (): void => reporter?.kick();
 
-  const onOutcome = (thrown: unknown): void => {
-    const before = contact;
-    const now = Date.now();
-    contact =
-      thrown === undefined ? storeAnswered(before, now) : storeFailed(before, asNattoError(thrown), now);
-    if (before.reachable === contact.reachable) return;
-    logger.info(contact.reachable ? `the store answers (${store.description})` : "the store does not answer");
-    tellStatus();
-  };
-
-  const reconciler = startReconciler({
-    dataplane,
-    logger,
-    onChange: tellStatus,
-    ...(options.repairIntervalMs === undefined ? {} : { intervalMs: options.repairIntervalMs }),
-  });
-  const prober = startPeerProber({ logger, onChange: () => heartbeat?.kick() });
-  const follower = await startConfigFollower({
-    store,
-    node,
-    cell,
-    stateFolder,
-    logger,
-    now: Date.now,
-    onChange: tellStatus,
-    onConfig(config, wanted) {
-      reconciler.want(wanted);
-      prober.follow(probeTargets(config, node));
-    },
-  });
+  const contact = trackContact(store.description, logger, onChange);
   const cells = openMirror(store, { kind: "Cell", name: cell });
-  heartbeat = startHeartbeat({
-    store,
-    logger,
-    onOutcome,
-    facts: () => ({ node, cell, peersAlive: prober.alive() }),
-    ttlSeconds: () => cells.get(cell)?.spec.membership.ttlSeconds ?? DEFAULT_TTL_SECONDS,
-  });
+  const reconciler = startReconciler({ dataplane, logger, onChange, intervalMs: options.repairIntervalMs });
+  const prober = startPeerProber({ logger, onChange: () => heartbeat?.kick() });
+  const onConfig = (config: NodeConfig, wanted: WantedConfig): void => {
+    reconciler.want(wanted);
+    prober.follow(probeTargets(config, node));
+  };
+  const holding = { node, cell, stateFolder, logger, onConfig, onChange, now: Date.now };
+  const follower = await startConfigFollower({ store, ...holding });
+  const report = ({ metadata, status }: GatewayNode): NodeStatus => {
+    const config = follower.state();
+    const state = { dataplane: reconciler.state(), measured: reconciler.measure(), store: contact.state() };
+    const { generation } = metadata;
+    const seen = { version, startedAt, fresh, stopping, generation, config, ...state };
+    return nodeStatus(seen, status, Date.now());
+  };
+  const startBeating = (): Heartbeat => {
+    const facts = () => ({ node, cell, peersAlive: prober.alive() });
+    const ttlSeconds = () => cells.get(cell)?.spec.membership.ttlSeconds ?? DEFAULT_TTL_SECONDS;
+    return startHeartbeat({ store, logger, onOutcome: contact.note, facts, ttlSeconds });
+  };
+  const onReported = (thrown: unknown): void => {
+    contact.note(thrown);
+    // Not earlier: after a reboot the store still holds that this node is ready, and a heartbeat would make that count.
+    if (!stopping) heartbeat ??= startBeating();
+  };
+  const { countersIntervalMs } = options;
   reporter = startStatusReporter({
     store,
     identity,
     logger,
-    onOutcome,
-    ...(options.countersIntervalMs === undefined ? {} : { countersIntervalMs: options.countersIntervalMs }),
-    report: (stored) => {
-      const seen = {
-        version,
-        startedAt,
-        stopping,
-        generation: stored.metadata.generation,
-        config: follower.state(),
-        dataplane: reconciler.state(),
-        measured: reconciler.measure(),
-        store: contact,
-      };
-      return nodeStatus(seen, stored.status, Date.now());
-    },
+    report,
+    onOutcome: onReported,
+    countersIntervalMs,
   });
 
   const stop = async (): Promise<void> => {
     stopping = true;
-    await stopLoops({ reporter, heartbeat, prober, follower, reconciler });
-    await cells.close();
+    // First nothing changes any more, then it is told: so what is told last is true.
+    await Promise.all([
+      within(STOP_MS, follower.close()),
+      within(STOP_MS, cells.close()),
+      reconciler.stop(STOP_MS),
+    ]);
+    await Promise.all([reporter?.stop(LAST_WRITE_MS), heartbeat?.stop(LAST_WRITE_MS)]);
+    await prober.close();
     dataplane.close();
     releaseAll(locks);
     logger.info("the agent has stopped; the node goes on forwarding");
   };
   let stopped: Promise<void> | undefined;
   return { close: () => (stopped ??= stop()) };
-}
-
-interface Loops {
-  readonly reporter: StatusReporter | undefined;
-  readonly heartbeat: Heartbeat | undefined;
-  readonly prober: PeerProber;
-  readonly follower: ConfigFollower;
-  readonly reconciler: Reconciler;
-}
-
-/** In an order in which what is reported last is still true: first nothing changes any more, then it is told. */
-async function stopLoops({ reporter, heartbeat, prober, follower, reconciler }: Loops): Promise<void> {
-  await within(LAST_WRITE_MS, follower.close());
-  await reconciler.stop(LAST_WRITE_MS);
-  await Promise.all([reporter?.stop(LAST_WRITE_MS), heartbeat?.stop(LAST_WRITE_MS)]);
-  await prober.close();
 }
 
 /** Whom to probe: all peers, from the address that they know this node by. */

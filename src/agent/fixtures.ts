@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { Dataplane, Repair } from "../dataplane/dataplane.ts";
+import { type NatGateway, natGatewaySchema } from "../model/nat-gateway.ts";
 import { type NodeConfig, nodeConfigSchema } from "../model/node-config.ts";
 import { checkSchema } from "../model/validate.ts";
 import type { AgentLogger } from "./agent-logger.ts";
@@ -60,6 +61,16 @@ export function nodeConfig(gateways: number, change: Partial<NodeConfig["spec"]>
       })),
       ...change,
     },
+  });
+}
+
+/** A NatGateway of cell `c1`, as people declare it; the fixture's NodeConfigs have gateways of the names `gw-0`, `gw-1` and so on. */
+export function declaredGateway(name: string): NatGateway {
+  return checkSchema(natGatewaySchema, {
+    apiVersion: "natto.dev/v1alpha1",
+    kind: "NatGateway",
+    metadata: { namespace: "team", name },
+    spec: { cell: "c1", sources: ["10.0.0.0/24"], addresses: { pool: "p1" } },
   });
 }
 

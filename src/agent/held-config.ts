@@ -1,11 +1,10 @@
 /** The configuration that the node holds: what it obeys, what it doubts, and its snapshot on disk. */
-import { asNattoError } from "../errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { AgentLogger } from "./agent-logger.ts";
 import { type DoubtReason, judgeConfig } from "./config-judgement.ts";
 import { configDigest } from "./node-config-check.ts";
 import type { WantedConfig } from "./reconciler.ts";
-import { readSnapshot, writeSnapshot } from "./snapshot.ts";
+import { keepSnapshot, type SnapshotState } from "./snapshot-keeper.ts";
 
 export interface ConfigState {
   /** What the node runs: the last configuration that was obeyed. */
@@ -22,11 +21,6 @@ export interface Doubt {
   readonly message: string;
   readonly since: number;
 }
-
-/** `refused` says why the snapshot that was there at the start was not taken. */
-export type SnapshotState =
-  | { readonly state: "none" | "saved"; readonly refused: string | undefined }
-  | { readonly state: "unsaved"; readonly refused: string | undefined; readonly message: string };
 
 export interface HeldConfigOptions {
   readonly node: string;
@@ -57,73 +51,61 @@ export interface HeldConfig {
 
 export function holdConfig(options: HeldConfigOptions): HeldConfig {
   const { node, cell, stateFolder, logger, onConfig, onChange, now } = options;
-  let state: ConfigState = {
-    held: undefined,
-    asked: false,
-    doubt: undefined,
-    snapshot: { state: "none", refused: undefined },
-  };
-  /** Names of the content that is held, and of the content that is on the disk. */
+  const snapshot = keepSnapshot(stateFolder, node, logger);
+  let held: NodeConfig | undefined;
   let heldVersion: string | undefined;
-  let savedVersion: string | undefined;
+  let asked = false;
+  let doubt: Doubt | undefined;
 
-  const change = (next: Partial<ConfigState>): void => {
-    state = { ...state, ...next };
-    onChange();
-  };
   const obey = (config: NodeConfig): void => {
     const { uid, generation } = config.metadata;
     const digest = configDigest(config.spec);
     const version = `${uid} ${generation} ${digest}`;
     const known = version === heldVersion;
-    heldVersion = version;
-    if (known && !state.doubt) return;
-    change({ held: config, doubt: undefined });
-    if (!known) onConfig(config, { generation, digest, spec: config.spec });
+    if (known && !doubt) return;
+    doubt = undefined;
+    if (!known) {
+      held = config;
+      heldVersion = version;
+      onConfig(config, { generation, digest, spec: config.spec });
+    }
+    onChange();
   };
   const distrust = (reason: DoubtReason, message: string): void => {
-    if (state.doubt?.reason === reason && state.doubt.message === message) return;
+    if (doubt?.reason === reason && doubt.message === message) return;
     logger.error({ reason }, `the news about this node's configuration is doubted: ${message}`);
-    change({ doubt: { reason, message, since: now() } });
+    doubt = { reason, message, since: now() };
+    onChange();
   };
 
   return {
-    state: () => state,
+    state: () => ({ held, asked, doubt, snapshot: snapshot.state() }),
     obey,
     distrust,
-    asked: () => state.asked || change({ asked: true }),
-    trust: () => state.doubt && change({ doubt: undefined }),
+    asked() {
+      if (asked) return;
+      asked = true;
+      onChange();
+    },
+    trust() {
+      if (!doubt) return;
+      doubt = undefined;
+      onChange();
+    },
     async loadSnapshot() {
-      const read = await readSnapshot(stateFolder, node, now());
-      if (read.found === "nothing") return;
-      if (read.found === "refused") {
-        logger.error({ reason: read.reason }, read.message);
-        return change({ snapshot: { state: "none", refused: read.message } });
-      }
-      const news = { kind: "present", config: read.config } as const;
+      const config = await snapshot.load(now());
+      if (!config) return onChange();
+      const news = { kind: "present", config } as const;
       const verdict = judgeConfig(news, { node, cell, held: undefined, declared: undefined });
       if (verdict.verdict === "doubt") return distrust(verdict.reason, verdict.message);
-      obey(read.config);
-      savedVersion = heldVersion;
-      change({ snapshot: { state: "saved", refused: undefined } });
-      logger.info(`starts from its snapshot: NodeConfig generation ${read.config.metadata.generation}`);
+      logger.info(`starts from its snapshot: NodeConfig generation ${config.metadata.generation}`);
+      obey(config);
     },
     async save() {
-      const { held, snapshot } = state;
-      if (!held || heldVersion === savedVersion) return true;
-      const version = heldVersion;
-      const { refused } = snapshot;
-      try {
-        await writeSnapshot(stateFolder, held);
-        savedVersion = version;
-        change({ snapshot: { state: "saved", refused } });
-        return true;
-      } catch (thrown) {
-        const { message } = asNattoError(thrown);
-        if (snapshot.state !== "unsaved") logger.error(`the snapshot is not saved: ${message}`);
-        change({ snapshot: { state: "unsaved", refused, message } });
-        return false;
-      }
+      if (!held) return true;
+      const saved = await snapshot.save(held);
+      onChange();
+      return saved;
     },
   };
 }

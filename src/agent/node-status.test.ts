@@ -28,6 +28,7 @@ const NO_CONFIG: ConfigState = {
 const STARTING: Observation = {
   version: "0.1.0",
   startedAt: START,
+  fresh: false,
   stopping: false,
   generation: 2,
   config: NO_CONFIG,
@@ -72,6 +73,15 @@ test("an agent that has just started leaves Ready and what was applied as they w
     assert.deepEqual(status.applied, earlier.applied);
   }
   assert.equal(told(STARTING, "Ready"), undefined);
+});
+
+test("a node whose machine was rebooted is not ready until it is programmed, whatever it reported before", () => {
+  const earlier = nodeStatus(RUNNING, undefined, START);
+  const rebooted = { ...STARTING, fresh: true };
+  assert.equal(told(rebooted, "Ready", START, earlier), "False Starting");
+  const wanted = { ...rebooted, dataplane: { ...UNPROGRAMMED, wanted: WANTED } };
+  assert.equal(told(wanted, "Ready", START, earlier), "False Starting");
+  assert.equal(told({ ...wanted, dataplane: APPLIED }, "Ready", START, earlier), "True Programmed");
 });
 
 test("a node without any configuration is not ready once the store has said so", () => {

@@ -2,7 +2,7 @@
  * What the agent reports of its node: from what it sees to the GatewayNode's status. Pure; times are epoch ms.
  *
  * Conditions that cannot be told yet, as in the first moments after a start, are left as they were: the restart of an agent
- * changes nothing about its node.
+ * changes nothing about its node. After a reboot of the machine it does: the node is not ready until it is programmed.
  */
 import { isDeepStrictEqual } from "node:util";
 import type { DataplaneStatus } from "../dataplane/dataplane.ts";
@@ -34,6 +34,8 @@ type Finding = Pick<Condition, "status" | "reason" | "message">;
 export interface Observation {
   readonly version: string;
   readonly startedAt: number;
+  /** The agent programs this machine anew, as after a reboot: what was reported before no longer holds. */
+  readonly fresh: boolean;
   readonly stopping: boolean;
   /** `metadata.generation` of the GatewayNode that was seen. */
   readonly generation: number;
@@ -90,7 +92,7 @@ function conditionsOf(seen: Observation, now: number): FreshCondition[] {
 }
 
 /** Ready: the dataplane is attached and programmed. Undefined while that is not known yet. */
-export function judgeReady({ dataplane, config }: Observation, now: number): Finding | undefined {
+function judgeReady({ dataplane, config, fresh }: Observation, now: number): Finding | undefined {
   const { applied, failure, attemptSince, wanted } = dataplane;
   if (attemptSince !== undefined && now - attemptSince > STUCK_AFTER_MS) {
     const seconds = Math.floor(STUCK_AFTER_MS / 1000);
@@ -102,7 +104,10 @@ export function judgeReady({ dataplane, config }: Observation, now: number): Fin
   }
   if (applied)
     return { status: "True", reason: "Programmed", message: "the dataplane is attached and programmed" };
-  if (wanted || !config.asked) return undefined;
+  if (wanted || !config.asked) {
+    const message = "the dataplane was not programmed before this agent started";
+    return fresh ? { status: "False", reason: "Starting", message } : undefined;
+  }
   const message = `this node has no NodeConfig; see whether the controller runs and whether the cell exists`;
   return { status: "False", reason: "NoConfig", message };
 }

@@ -96,7 +96,7 @@ export interface ReconcilerOptions {
   readonly logger: AgentLogger;
   /** Called after each attempt. */
   readonly onChange: () => void;
-  readonly intervalMs?: number;
+  readonly intervalMs?: number | undefined;
   /** Epoch ms. */
   readonly now?: () => number;
   readonly random?: () => number;

@@ -28,7 +28,7 @@ export interface StatusReporterOptions {
   readonly report: (node: GatewayNode) => NodeStatus;
   /** Told the outcome of each call: undefined, or what was thrown. */
   readonly onOutcome: (thrown: unknown) => void;
-  readonly countersIntervalMs?: number;
+  readonly countersIntervalMs?: number | undefined;
   readonly random?: () => number;
 }
 
