@@ -30,6 +30,12 @@ test("Devices that face a node poll, and none of the fabric leaves checksums or 
   assert.match(script, /ethtool -K ep1 tx off tso off gso off/);
 });
 
+test("A device polls only after it is up, because else a peer that was up before may never be redirected into.", () => {
+  const script = hostScript(host("fabric-in"), roles);
+  assert(script.indexOf("link set node1 up") >= 0);
+  assert(script.indexOf("link set node1 up") < script.indexOf("ethtool -K node1 gro on"));
+});
+
 test("Ends that share no subnet know each other as peers.", () => {
   assert.match(hostScript(host("ep1"), roles), /addr add 10\.0\.0\.11 peer 10\.0\.0\.1\/32 dev eth0/);
   assert.match(hostScript(host("node1"), roles), /addr add 10\.253\.0\.1\/31 dev inside/);

@@ -2,7 +2,8 @@
  * What to tell the kernel so that a topology comes to be: input of `ip -batch` and of one shell per host. Pure.
  *
  * Three rules of the kernel stand behind what is done here:
- * - XDP redirects into a veth only when its peer polls (NAPI), which `gro on` at the peer brings about.
+ * - XDP redirects into a veth only when its peer polls (NAPI), which `gro on` at the peer brings about. It must be turned on when the peer is
+ *   up: before that, a veth that is already up never learns that it may be redirected into, and whatever is redirected into it is lost.
  * - A local socket leaves the checksum of its packets to the device, and veth leaves it undone. A program that rewrites ports would
  *   corrupt them, so no device of the fabric offers to compute checksums or to segment (`tx off tso off gso off`).
  * - A route is given up with its device. So routes come after all devices, and again after a cut.
@@ -69,7 +70,6 @@ export function hostScript(host: LabHost, roles: ReadonlyMap<string, HostRole>):
   return lines([
     "set -e",
     ...Object.entries(sysctls).map(([key, value]) => writeSysctl(key, value)),
-    ...host.interfaces.map((i) => setOffloads(i, roles.get(i.peer.host) === "node")),
     "ip -batch - <<'END'",
     "link set lo up",
     ...host.addresses.map((own) => `addr add ${own}/32 dev lo`),
@@ -82,6 +82,7 @@ export function hostScript(host: LabHost, roles: ReadonlyMap<string, HostRole>):
         ]),
     ...host.interfaces.flatMap((i) => bringUp(i)),
     "END",
+    ...host.interfaces.map((i) => setOffloads(i, roles.get(i.peer.host) === "node")),
   ]);
 }
 
