@@ -159,10 +159,18 @@ function release({ indexOf, owners }: Bench, lost: FleetNode): number[] {
   return owners.map((owner) => (owner === loser ? NOBODY : owner));
 }
 
-/** Notes who has the slots of the lost node now that its loss was played through. */
-function noteHeirs({ indexOf, owners }: Bench, lost: FleetNode, after: number[], backups: number[]): void {
-  const loser = indexOf(lost);
-  for (let slot = 0; slot < owners.length; slot++) if (owners[slot] === loser) backups[slot] = after[slot]!;
+/**
+ * Notes who has the slots of the lost node now that its loss was played through. Where nobody could inherit, whoever was next in line
+ * stays so: better one that is only not known to be well than none.
+ */
+function noteHeirs(bench: Bench, lost: FleetNode, after: readonly number[], backups: number[]): void {
+  const { owners, heirs } = bench;
+  const loser = bench.indexOf(lost);
+  for (let slot = 0; slot < owners.length; slot++) {
+    if (owners[slot] !== loser) continue;
+    const stays = after[slot] === NOBODY && heirs[slot] !== loser;
+    backups[slot] = stays ? heirs[slot]! : after[slot]!;
+  }
 }
 
 /** slot → zone of its owner. */

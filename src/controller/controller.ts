@@ -1,0 +1,179 @@
+/**
+ * The controller: plans whenever something has changed, and makes the store say what was planned. Level-triggered: every round compares
+ * all of what should be with all of what is, so a crash at any point is repaired by the next round, and a round in which nothing
+ * differs writes nothing. While the view of the store is incomplete or old, it does nothing at all (fail static).
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
+import type { Logger } from "pino";
+import type { Registry } from "prom-client";
+import { startTaskLoop } from "../agent/task-loop.ts";
+import { type DoubtInput, type Presences, weighLosses } from "../membership/doubt.ts";
+import type { Members, Membership } from "../membership/membership.ts";
+import { createPlanner, type NodeConfigSpec, type Plan } from "../planner/plan.ts";
+import { countOwners } from "../planner/statuses.ts";
+import type { Store } from "../store/store.ts";
+import { makeControllerMetrics } from "./metrics.ts";
+import { type PublishReport, publish } from "./publish.ts";
+import { openView } from "./view.ts";
+import { type SameConfig, type Stored, type Writes, writesFor } from "./writes.ts";
+
+export interface ControllerOptions {
+  readonly store: Store;
+  readonly membership: Membership;
+  readonly logger: Pick<Logger, "debug" | "info" | "warn" | "error">;
+  /** Where its metrics are registered. */
+  readonly registry?: Registry;
+  /** How long changes are collected before they are planned together, in milliseconds. */
+  readonly debounceMs?: number;
+  /** Wall clock for `lastTransitionTime`, in milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+/** What the controller has done since it was started. */
+export interface ControllerFigures {
+  readonly rounds: number;
+  readonly writes: number;
+  readonly movedSlots: number;
+}
+
+export interface Controller {
+  figures(): ControllerFigures;
+  /** Ends after the write that is under way. */
+  close(): Promise<void>;
+}
+
+const DEBOUNCE_MS = 20;
+/** Even if nothing seems to change, all is compared this often. */
+const RESYNC_MS = 60_000;
+/** How long it waits to see its own writes before it plans again. */
+const SEEN_MS = 2_000;
+/** Of a cell that is not there (yet): the default of `Cell.spec.membership.maxLossPercent`. */
+const DEFAULT_MAX_LOSS_PERCENT = 50;
+const RETRY_MS = { first: 100, max: 5_000 };
+
+/** Starts at once, and works as soon as the store and the membership can be read. */
+export function startController(options: ControllerOptions): Controller {
+  const { store, membership, debounceMs = DEBOUNCE_MS } = options;
+  const ending = new AbortController();
+  const brain = makeBrain(options);
+  let dirty = true;
+  let failures = 0;
+  let figures: ControllerFigures = { rounds: 0, writes: 0, movedSlots: 0 };
+
+  const kick = (): void => {
+    dirty = true;
+    loop.kick();
+  };
+  const loop = startTaskLoop(async () => {
+    if (dirty) await delay(debounceMs);
+    dirty = false;
+    if (ending.signal.aborted || !view.current() || !membership.ready()) return RESYNC_MS;
+    const round = brain.think(view.stored());
+    const report = await publish(store, round.writes, ending.signal);
+    brain.tell(round, report);
+    figures = {
+      rounds: figures.rounds + 1,
+      writes: figures.writes + report.done.length,
+      movedSlots: figures.movedSlots + round.plan.movedSlots,
+    };
+    await view.untilSeen(report.done, SEEN_MS, ending.signal);
+    failures = report.failed.length + report.overtaken.length > 0 ? failures + 1 : 0;
+    return failures === 0 ? RESYNC_MS : Math.min(RETRY_MS.max, RETRY_MS.first * 2 ** (failures - 1));
+  });
+  const view = openView(store, kick);
+  const unsubscribe = membership.onChange(kick);
+
+  return {
+    figures: () => figures,
+    close: async () => {
+      ending.abort();
+      unsubscribe();
+      await loop.stop();
+      await view.close();
+    },
+  };
+}
+
+/** One pass from what is stored to what is to be written. */
+interface Round {
+  readonly plan: Plan;
+  readonly planMs: number;
+  readonly doubted: readonly string[];
+  readonly writes: Writes;
+}
+
+/** What the controller remembers between rounds, all of it only to be quicker or to know what is news. */
+function makeBrain({ membership, logger, registry, now = Date.now }: ControllerOptions) {
+  const record = makeControllerMetrics(registry);
+  const planner = createPlanner();
+  const sameConfig = rememberSameConfigs();
+  let presences: Presences = new Map();
+  let doubtedBefore = "";
+
+  return {
+    think: (stored: Stored): Round => {
+      const weighed = weighLosses(presences, doubtInput(stored, membership.current()));
+      presences = weighed.presences;
+      const started = performance.now();
+      const plan = planner({ ...stored, members: weighed.members, doubted: weighed.doubted });
+      const planMs = performance.now() - started;
+      const time = new Date(now()).toISOString();
+      const writes = writesFor(plan, stored, membership.current(), time, sameConfig);
+      return { plan, planMs, doubted: [...weighed.doubted.values()].flat(), writes };
+    },
+    tell: ({ plan, planMs, doubted }: Round, { done, overtaken, failed }: PublishReport): void => {
+      const figures = {
+        planMs: Math.round(planMs * 10) / 10,
+        movedSlots: plan.movedSlots,
+        written: done.length,
+        overtaken: overtaken.length,
+        failed: failed.length,
+      };
+      const idle = done.length + overtaken.length + failed.length === 0;
+      logger[idle ? "debug" : "info"](figures, idle ? "planned; nothing to write" : "planned and published");
+      for (const [gateway, addresses] of plan.withdrawn) {
+        logger.warn(
+          { gateway, addresses },
+          "addresses were taken away: the gateway's pool does not have them",
+        );
+      }
+      for (const { what, error } of failed) {
+        logger.error({ code: error.code, details: error.details }, `${what} failed: ${error.message}`);
+      }
+      if (doubted.join() !== doubtedBefore) {
+        doubtedBefore = doubted.join();
+        logger.warn({ doubted }, "the loss of these nodes at once is doubted: they keep their slots");
+      }
+      record({ ...figures, planSeconds: planMs / 1000, doubtedNodes: doubted.length });
+    },
+  };
+}
+
+function doubtInput(stored: Stored, members: Members): DoubtInput {
+  const owners = new Set(stored.placements.flatMap(({ spec }) => Object.keys(countOwners(spec).owners)));
+  const limits = new Map(stored.cells.map((cell) => [cell.metadata.name, cell.spec.membership]));
+  return {
+    nodes: stored.nodes.map(({ metadata, spec }) => ({
+      name: metadata.name,
+      cell: spec.cell,
+      draining: spec.drain,
+      ownsSlots: owners.has(metadata.name),
+    })),
+    members,
+    maxLossPercent: (cell) => limits.get(cell)?.maxLossPercent ?? DEFAULT_MAX_LOSS_PERCENT,
+    now: performance.now(),
+  };
+}
+
+/** Compares each version of a configuration with each plan of it only once: configurations are large and rarely change. */
+function rememberSameConfigs(): SameConfig {
+  const known = new Map<string, { readonly version: string; readonly planned: NodeConfigSpec }>();
+  return ({ metadata, spec }, planned) => {
+    const entry = known.get(metadata.name);
+    if (entry?.version === metadata.resourceVersion && entry.planned === planned) return true;
+    const same = isDeepStrictEqual(spec, planned);
+    if (same) known.set(metadata.name, { version: metadata.resourceVersion, planned });
+    return same;
+  };
+}

@@ -1,0 +1,173 @@
+/** What has to be written so that the store says what was planned: the difference between a plan and what is stored. Pure. */
+import { isDeepStrictEqual } from "node:util";
+import type { Members } from "../membership/membership.ts";
+import type { AddressPool } from "../model/address-pool.ts";
+import type { Cell } from "../model/cell.ts";
+import type { GatewayNode } from "../model/gateway-node.ts";
+import type { AnyObject } from "../model/kinds.ts";
+import type { Lease } from "../model/lease.ts";
+import { API_VERSION, type Metadata, mergeConditions } from "../model/meta.ts";
+import type { NatGateway } from "../model/nat-gateway.ts";
+import type { NodeConfig } from "../model/node-config.ts";
+import type { Placement } from "../model/placement.ts";
+import { keyOfObject } from "../planner/order.ts";
+import type { NodeConfigSpec, Plan } from "../planner/plan.ts";
+import type { ObjectKey } from "../store/store.ts";
+
+/** What is stored, as the controller sees it. */
+export interface Stored {
+  readonly cells: readonly Cell[];
+  readonly nodes: readonly GatewayNode[];
+  readonly pools: readonly AddressPool[];
+  readonly gateways: readonly NatGateway[];
+  readonly placements: readonly Placement[];
+  readonly nodeConfigs: readonly NodeConfig[];
+  readonly leases: readonly Lease[];
+}
+
+/** All but creations depend on the object's being as it was seen. */
+export type Write =
+  | { readonly action: "create" | "update" | "updateStatus"; readonly draft: AnyObject }
+  | {
+      readonly action: "delete";
+      readonly key: ObjectKey;
+      readonly resourceVersion: string;
+      /** Whose object it is, if that has been seen to be gone: it is looked up once more before the deletion. */
+      readonly orphanOf: ObjectKey | undefined;
+    };
+
+/** In this order: a configuration never speaks of a placement that is not stored. */
+export interface Writes {
+  readonly placements: readonly Write[];
+  readonly nodeConfigs: readonly Write[];
+  readonly statuses: readonly Write[];
+  /** Heartbeats of nodes that are no more. */
+  readonly leases: readonly Write[];
+}
+
+/** Whether a stored configuration says what was planned; a cheaper function than deep comparison may stand in for it. */
+export type SameConfig = (stored: NodeConfig, planned: NodeConfigSpec) => boolean;
+
+/** `now` is RFC 3339: the time of conditions that change. */
+export function writesFor(
+  plan: Plan,
+  stored: Stored,
+  members: Members,
+  now: string,
+  sameConfig: SameConfig = (config, planned) => isDeepStrictEqual(config.spec, planned),
+): Writes {
+  return {
+    placements: placementWrites(plan, stored),
+    nodeConfigs: nodeConfigWrites(plan, stored, sameConfig),
+    statuses: statusWrites(plan, stored, now),
+    leases: leaseWrites(stored, members),
+  };
+}
+
+function placementWrites(plan: Plan, stored: Stored): Write[] {
+  const known = new Map(stored.placements.map((placement) => [keyOfObject(placement), placement]));
+  const declared = new Set(stored.gateways.map(keyOfObject));
+  const writes: Write[] = [];
+  for (const [key, spec] of plan.placements) {
+    const existing = known.get(key);
+    if (!existing) {
+      const [namespace = "", name = ""] = key.split("/");
+      const metadata = newMetadata(name, namespace);
+      writes.push({
+        action: "create",
+        draft: { apiVersion: API_VERSION, kind: "Placement", metadata, spec },
+      });
+    } else if (existing.spec !== spec && !isDeepStrictEqual(existing.spec, spec)) {
+      writes.push({ action: "update", draft: { ...existing, spec } });
+    }
+  }
+  for (const [key, placement] of known) {
+    if (plan.placements.has(key)) continue;
+    const { namespace, name } = placement.metadata;
+    writes.push(deletion(placement, declared.has(key) ? undefined : { kind: "NatGateway", namespace, name }));
+  }
+  return writes;
+}
+
+function nodeConfigWrites(plan: Plan, stored: Stored, sameConfig: SameConfig): Write[] {
+  const known = new Map(stored.nodeConfigs.map((config) => [config.metadata.name, config]));
+  const declared = new Set(stored.nodes.map((node) => node.metadata.name));
+  const writes: Write[] = [];
+  for (const [name, spec] of plan.nodeConfigs) {
+    const existing = known.get(name);
+    if (!existing) {
+      const metadata = newMetadata(name);
+      writes.push({
+        action: "create",
+        draft: { apiVersion: API_VERSION, kind: "NodeConfig", metadata, spec },
+      });
+    } else if (!sameConfig(existing, spec)) writes.push({ action: "update", draft: { ...existing, spec } });
+  }
+  for (const [name, config] of known) {
+    if (plan.nodeConfigs.has(name) || plan.untouched.has(name)) continue;
+    writes.push(deletion(config, declared.has(name) ? undefined : { kind: "GatewayNode", name }));
+  }
+  return writes;
+}
+
+function leaseWrites(stored: Stored, members: Members): Write[] {
+  const declared = new Set(stored.nodes.map((node) => node.metadata.name));
+  return stored.leases
+    .filter(({ metadata: { name } }) => !declared.has(name) && members.get(name) !== "alive")
+    .map((lease) => deletion(lease, { kind: "GatewayNode", name: lease.metadata.name }));
+}
+
+function statusWrites(plan: Plan, stored: Stored, now: string): Write[] {
+  const writes: Write[] = [];
+  const write = (before: AnyObject, draft: AnyObject): void => {
+    if (!isDeepStrictEqual(before.status, draft.status)) writes.push({ action: "updateStatus", draft });
+  };
+  for (const gateway of stored.gateways) {
+    const planned = plan.gateways.get(keyOfObject(gateway));
+    if (!planned) continue;
+    const conditions = mergeConditions(gateway.status?.conditions ?? [], planned.conditions, now);
+    const { addresses, owners, observedGeneration } = planned;
+    const status = { observedGeneration, addresses: [...addresses], owners: { ...owners }, conditions };
+    write(gateway, { ...gateway, status });
+  }
+  for (const pool of stored.pools) {
+    const planned = plan.pools.get(pool.metadata.name);
+    if (!planned) continue;
+    const conditions = mergeConditions(pool.status?.conditions ?? [], planned.conditions, now);
+    write(pool, { ...pool, status: { ...planned, conditions } });
+  }
+  for (const cell of stored.cells) {
+    const planned = plan.cells.get(cell.metadata.name);
+    if (!planned) continue;
+    const conditions = mergeConditions(cell.status?.conditions ?? [], planned.conditions, now);
+    write(cell, { ...cell, status: { ...planned, conditions } });
+  }
+  for (const node of stored.nodes) {
+    const verdict = plan.nodes.get(node.metadata.name);
+    if (!verdict) continue;
+    const status = node.status ?? { observedGeneration: 0, counters: {}, conditions: [] };
+    write(node, {
+      ...node,
+      status: { ...status, conditions: mergeConditions(status.conditions, [verdict], now) },
+    });
+  }
+  return writes;
+}
+
+function deletion(object: Placement | NodeConfig | Lease, orphanOf: ObjectKey | undefined): Write {
+  const { namespace, name, resourceVersion } = object.metadata;
+  return { action: "delete", key: { kind: object.kind, namespace, name }, resourceVersion, orphanOf };
+}
+
+function newMetadata(name: string, namespace?: string): Metadata {
+  return {
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    labels: {},
+    annotations: {},
+    uid: "",
+    resourceVersion: "",
+    generation: 0,
+    creationTimestamp: "",
+  };
+}
