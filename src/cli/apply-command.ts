@@ -24,7 +24,7 @@ A field that was removed from the file since the last apply goes back to its def
 the meantime, such as an operator's drain, stays.
 
 Examples:
-  natto apply -f examples/gateway.yaml
+  natto apply -f examples/nat
   natto apply -f cell.yaml -f tenants/
   natto get gateways -A -o yaml | natto apply -f -
   natto apply -f gateway.yaml --dry-run`;

@@ -30,7 +30,7 @@ Objects of files are deleted in the reverse of their order there, so that what r
 Examples:
   natto delete gateway web -n team-a
   natto delete gateway/team-a/web pool/public
-  natto delete -f examples/gateway.yaml --ignore-not-found`;
+  natto delete -f examples/nat --ignore-not-found`;
 
 export function deleteCommand(): Command {
   return withConnection(new Command("delete"))

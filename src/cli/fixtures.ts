@@ -8,7 +8,7 @@ import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 
 export const NATTO = fileURLToPath(new URL("../../bin/natto", import.meta.url));
-export const EXAMPLE = fileURLToPath(new URL("../../examples/gateway.yaml", import.meta.url));
+export const EXAMPLE = fileURLToPath(new URL("../../examples/nat", import.meta.url));
 
 export interface Run {
   readonly code: number | null;

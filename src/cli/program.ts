@@ -8,7 +8,7 @@ import { NATTO_VERSION } from "./version.ts";
 const EXAMPLES = `
 Examples:
   natto server --store file:natto.db --controller
-  natto apply -f examples/gateway.yaml
+  natto apply -f examples/nat
   natto get gateways -A
   natto whois 203.0.113.10:2345
 

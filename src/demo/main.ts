@@ -21,7 +21,8 @@ import {
 
 const EXAMPLES = join(import.meta.dirname, "../../examples");
 const LAB_FILE = join(EXAMPLES, "lab.yaml");
-const GATEWAY_FILE = join(EXAMPLES, "gateway.yaml");
+const CELL_FILE = join(EXAMPLES, "nat/cell.yaml");
+const GATEWAY_FILE = join(EXAMPLES, "nat/gateway.yaml");
 const GATEWAY = "web";
 const SERVER = "server1";
 const VICTIM = "node2";
@@ -50,9 +51,11 @@ function count<T>(items: readonly T[], key: (item: T) => string): Map<string, nu
 }
 
 async function declare(lab: Lab): Promise<void> {
-  step("Three nodes register themselves; nobody told them anything but where the API is.");
+  step("The network team declares a cell and public addresses: natto apply -f examples/nat/cell.yaml");
+  say(indent(await natto(lab, ["apply", "-f", CELL_FILE])));
+  step("Three nodes have registered themselves; nobody told them anything but where the API is.");
   await nodesReady(lab, hostsOf(lab, "node").length);
-  step("A tenant declares a NAT gateway: natto apply -f examples/gateway.yaml");
+  step("A tenant declares a NAT gateway: natto apply -f examples/nat/gateway.yaml");
   say(indent(await natto(lab, ["apply", "-f", GATEWAY_FILE])));
   await gatewayReady(lab, GATEWAY);
   say(indent(await natto(lab, ["get", "gateways", "-A", "-o", "wide"])));
@@ -104,12 +107,12 @@ function lossTable(summary: Readonly<Record<Involvement, LossSummary>>): string 
     const s = summary[kind];
     return [
       NAMES[kind],
-      ...[s.flows, s.moved, s.sent, s.lost, s.mostLost].map(String),
+      ...[s.flows, s.touched, s.sent, s.lost, s.mostLost].map(String),
       milliseconds(s.longestGapMs),
     ];
   });
   return tableLines([
-    ["FLOWS", "NUMBER", "BROKEN", "SENT", "LOST", "MOST OF A FLOW", "LONGEST GAP"],
+    ["FLOWS", "NUMBER", "TOUCHED", "SENT", "LOST", "MOST OF A FLOW", "LONGEST GAP"],
     ...rows,
   ]).join("\n");
 }
