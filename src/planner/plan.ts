@@ -202,7 +202,7 @@ function placeGateway(
   }
   const assignment = assign(
     {
-      gatewayHash: hashText(metadata.uid || keyOfObject(gateway)),
+      gatewayHash: hashText(keyOfObject(gateway)),
       pool: spec.addresses.pool,
       portsPerSlot: spec.ports.perSlot,
       shardSize: spec.shard.size,
