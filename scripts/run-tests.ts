@@ -10,7 +10,9 @@ import { spec } from "node:test/reporters";
 const args = process.argv.slice(2);
 const only = args[0] === "--only" ? args.splice(0, 2)[1] : undefined;
 const places = args.length > 0 ? args : ["src", "test"];
-const files = places.flatMap((place) => (statSync(place).isDirectory() ? globSync(`${place}/**/*.test.ts`) : [place])).sort();
+const files = places
+  .flatMap((place) => (statSync(place).isDirectory() ? globSync(`${place}/**/*.test.ts`) : [place]))
+  .sort();
 
 let passed = 0;
 let failed = 0;
