@@ -24,10 +24,12 @@ export const timeoutsSchema = z.strictObject({
 
 export type Timeouts = z.output<typeof timeoutsSchema>;
 
-export const portsPerSlotField = integerField(64, PORTS_PER_ADDRESS).refine(
-  isSlotSize,
-  `does not cut ${PORTS_PER_ADDRESS} ports into equal slots; choose a divisor such as 256, 512, 1024, 3072 or 9216`,
-);
+export const portsPerSlotField = z
+  .number()
+  .refine(
+    isSlotSize,
+    `does not cut ${PORTS_PER_ADDRESS} ports into equal slots of at least 64; choose a divisor such as 256, 512, 1024, 3072 or 9216`,
+  );
 
 export const natGatewaySchema = objectSchema(
   "NatGateway",
