@@ -3,7 +3,7 @@
 import { NODE_READY, ZONE_LABEL } from "../model/gateway-node.ts";
 import { type Kind, kindInfo, type ObjectOf } from "../model/kinds.ts";
 import type { Condition } from "../model/meta.ts";
-import { GATEWAY_ACCEPTED, GATEWAY_READY } from "../model/nat-gateway.ts";
+import { GATEWAY_READY } from "../model/nat-gateway.ts";
 import { NOBODY } from "../model/placement.ts";
 import { formatAge } from "./age.ts";
 
@@ -38,7 +38,7 @@ const COLUMNS: { readonly [K in Kind]: readonly Column<K>[] } = {
     { header: "INSIDE", wide: true, cell: ({ spec }) => spec.interfaces.inside },
     { header: "OUTSIDE", wide: true, cell: ({ spec }) => spec.interfaces.outside },
     { header: "AGENT", wide: true, cell: ({ status }) => status?.agent?.version ?? "" },
-    { header: "TROUBLE", wide: true, cell: ({ status }) => reasonUnless(status?.conditions, [NODE_READY]) },
+    { header: "TROUBLE", wide: true, cell: ({ status }) => trouble(status?.conditions) },
   ],
   AddressPool: [
     { header: "CIDRS", cell: ({ spec }) => some(spec.cidrs) },
@@ -54,11 +54,7 @@ const COLUMNS: { readonly [K in Kind]: readonly Column<K>[] } = {
     { header: "SLOTS", wide: true, cell: ({ status }) => slotCounts(status?.owners ?? {}) },
     { header: "PORTS/SLOT", wide: true, cell: ({ spec }) => `${spec.ports.perSlot}` },
     { header: "POOL", wide: true, cell: ({ spec }) => spec.addresses.pool },
-    {
-      header: "TROUBLE",
-      wide: true,
-      cell: ({ status }) => reasonUnless(status?.conditions, [GATEWAY_ACCEPTED, GATEWAY_READY]),
-    },
+    { header: "TROUBLE", wide: true, cell: ({ status }) => trouble(status?.conditions) },
   ],
   Placement: [
     { header: "CELL", cell: ({ spec }) => spec.cell },
@@ -139,13 +135,13 @@ function conditionStatus(conditions: readonly Condition[] = [], type: string): s
   return conditions.find((condition) => condition.type === type)?.status ?? "Unknown";
 }
 
-/** Why the first of these conditions that does not hold does not. */
-function reasonUnless(conditions: readonly Condition[] = [], types: readonly string[]): string {
-  const failing = conditions.filter(({ type, status }) => types.includes(type) && status !== "True");
-  return failing[0]?.reason ?? "";
-}
+/** Conditions that mean trouble when they hold; all others do when they don't. */
+const TROUBLE_IF_TRUE: ReadonlySet<string> = new Set(["MembershipDoubted", "ConfigDoubted", "Repaired"]);
 
-/** Of kinds without conditions that must hold: the reason of the first that is not well. */
+/** The reasons of all conditions that are not as they should be. */
 function trouble(conditions: readonly Condition[] = []): string {
-  return conditions.find(({ status }) => status === "False")?.reason ?? "";
+  const wrong = conditions.filter(
+    ({ type, status }) => status === (TROUBLE_IF_TRUE.has(type) ? "True" : "False"),
+  );
+  return some([...new Set(wrong.map(({ reason }) => reason))]);
 }

@@ -42,7 +42,7 @@ export function deleteCommand(): Command {
     .addOption(
       new Option(
         "--timeout <seconds>",
-        "how long to wait for an object that others, deleted just before, still use",
+        "how long a pool may wait for the addresses of gateways deleted just before",
       )
         .argParser(parseSeconds)
         .default(10),
@@ -119,8 +119,8 @@ async function deleteAll(
   await forEach(targets, account, async (target) => {
     const { kind, namespace, name } = target;
     if (name === undefined) return;
-    // Whoever has just lost a gateway needs a moment to give its addresses back to the pool.
-    const patienceMs = deleted > 0 ? timeout * 1000 : 0;
+    // The addresses of a gateway that was just deleted are in use until the controller has seen it.
+    const patienceMs = kind === "AddressPool" && deleted > 0 ? timeout * 1000 : 0;
     try {
       results.add(await deletePatiently(store, { kind, namespace, name }, patienceMs), "deleted");
       deleted += 1;

@@ -220,3 +220,22 @@ test("the columns of a gateway tell its state at a glance", () => {
     ],
   ]);
 });
+
+test("trouble is a condition that does not hold, or a doubt that does", () => {
+  const conditions = [
+    { type: "MembershipDoubted", status: "False", reason: "AsReported" },
+    { type: "Ready", status: "False", reason: "NoNodeReady" },
+  ];
+  const troubleOf = (among: readonly unknown[]) => {
+    const sick = make("Cell", "main", {}, { status: { conditions: among } });
+    const [header = [], row = []] = tableRows("Cell", [sick], {
+      wide: true,
+      namespaces: true,
+      now: () => NOW,
+    });
+    return row[header.indexOf("TROUBLE")];
+  };
+  assert.equal(troubleOf(conditions), "NoNodeReady");
+  assert.equal(troubleOf([{ ...conditions[0], status: "True", reason: "MassLoss" }]), "MassLoss");
+  assert.equal(troubleOf([conditions[0]]), "");
+});

@@ -15,6 +15,7 @@ import {
 import { type ErrorCode, type FieldError, NattoError } from "../errors.ts";
 import type { AnyObject } from "../model/kinds.ts";
 import { validateObject } from "../model/validate.ts";
+import { sentenceOf } from "./error-text.ts";
 
 /** A text and what people call it: its path, or `standard input`. */
 export interface ManifestText {
@@ -144,11 +145,8 @@ export function manifestError(
 }
 
 /** An error about the object of a manifest, with its place added. */
-export function placeError(manifest: Manifest, { code, message, details }: NattoError): NattoError {
-  // The sentence ends with the first wrong field; it is listed below, with its line.
-  const [first] = details;
-  const repeated = first ? message.indexOf(`: ${first.field}: `) : -1;
-  return manifestError(manifest, code, repeated < 0 ? message : message.slice(0, repeated), details);
+export function placeError(manifest: Manifest, error: NattoError): NattoError {
+  return manifestError(manifest, error.code, sentenceOf(error), error.details);
 }
 
 /** A manifest that is valid by itself, and its object with all defaults. */

@@ -1,8 +1,9 @@
 /** The program `natto`: reads the command line, loads the one command that it calls, runs it, and turns errors into exit codes. */
 import { Command, CommanderError } from "commander";
-import { asNattoError, describeError, ERRORS } from "../errors.ts";
+import { asNattoError, ERRORS } from "../errors.ts";
 import { COMMANDS } from "./commands.ts";
 import { withConnection } from "./connection.ts";
+import { errorText } from "./error-text.ts";
 import { NATTO_VERSION } from "./version.ts";
 
 const EXAMPLES = `
@@ -24,7 +25,7 @@ export async function runNatto(args: readonly string[]): Promise<number> {
     // Commander has printed its own errors and its help by now.
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : ERRORS.BadRequest.exit;
     const error = asNattoError(thrown);
-    process.stderr.write(`natto: ${describeError(error)}\n`);
+    process.stderr.write(`natto: ${errorText(error)}\n`);
     if (error.code === "Internal" && error.cause instanceof Error)
       process.stderr.write(`${error.cause.stack}\n`);
     return ERRORS[error.code].exit;

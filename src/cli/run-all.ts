@@ -1,5 +1,6 @@
 /** Work on many objects that goes on when one of them fails. */
-import { asNattoError, describeError, ERRORS, type ErrorCode, type NattoError } from "../errors.ts";
+import { asNattoError, ERRORS, type ErrorCode, type NattoError } from "../errors.ts";
+import { errorText } from "./error-text.ts";
 import { say } from "./output.ts";
 
 /** Keeps account of what went wrong, and tells it at once. */
@@ -16,7 +17,7 @@ export function openAccount(): Account {
   return {
     failed: (error) => {
       codes.push(error.code);
-      say(`natto: ${describeError(error)}`);
+      say(`natto: ${errorText(error)}`);
     },
     failures: () => codes.length,
     settle: (total, what) => {
