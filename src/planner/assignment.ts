@@ -50,8 +50,10 @@ export function assign(request: AssignmentRequest, fleet: Fleet): Assignment {
   const backups = nobody(bench.owners.length);
   const owners = ownersOf(bench);
   const zones = zonesOfOwners(bench);
+  // Who was next in line has no say in who is: the backups follow from the owners alone, so planning again gives the same ones.
+  const heirs = nobody(bench.owners.length);
   for (const lost of owners) {
-    const left = { ...bench, owners: release(bench, lost), lastZones: zones };
+    const left = { ...bench, owners: release(bench, lost), lastZones: zones, heirs };
     const rest = owners.filter((node) => node !== lost);
     involved.push(...occupy(left, rest, (nodes) => fillShard(candidates, nodes, shardSize, lost)));
     noteHeirs(bench, lost, left.owners, backups);

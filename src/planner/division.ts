@@ -139,12 +139,9 @@ function isUnfair({ nodes }: Division, { total }: Tally, donor: number, receiver
   );
 }
 
-/**
- * Which slot the donor gives: of the address where it has the most and the receiver the fewest; there, one for which the receiver is
- * next in line, or else the first.
- */
+/** Which slot the donor gives: the first of the address where it has the most and the receiver the fewest. */
 function chooseGift(division: Division, tally: Tally, donor: number, receiver: number): number {
-  const { owners, heirs, slotsPerAddress } = division;
+  const { owners, slotsPerAddress } = division;
   const { onAddress, addresses } = tally;
   let address = -1;
   let most = -Infinity;
@@ -156,11 +153,5 @@ function chooseGift(division: Division, tally: Tally, donor: number, receiver: n
       address = a;
     }
   }
-  let gift = -1;
-  for (let slot = address * slotsPerAddress; slot < (address + 1) * slotsPerAddress; slot++) {
-    if (owners[slot] !== donor) continue;
-    if (heirs[slot] === receiver) return slot;
-    if (gift < 0) gift = slot;
-  }
-  return gift;
+  return owners.indexOf(donor, address * slotsPerAddress);
 }

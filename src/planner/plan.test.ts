@@ -238,6 +238,22 @@ test("when no node is eligible, slots stay where they were, except on nodes that
   assert.match(verdict(drained, "g1", "Ready")!.message, /^21 slots have no owner/);
 });
 
+test("while the only node of a shard is unmanaged, another one takes the slots that are new", () => {
+  const input = settled(cloud({ nodes: [node("n1")], gateways: [gateway("g1", { size: 1 })] }));
+  const nodes = [node("n1"), node("n2")];
+  const gateways = [gateway("g1", { size: 1, count: 2, generation: 2 })];
+  const planned = plan({
+    ...input,
+    nodes,
+    gateways,
+    members: new Map([
+      ["n1", "unmanaged"],
+      ["n2", "alive"],
+    ]),
+  });
+  assert.deepEqual(owners(planned, "g1"), { n1: 63, n2: 63 });
+});
+
 test("a gateway in a cell without nodes has its addresses, and nobody owns its slots", () => {
   const planned = plan(cloud({ nodes: [], gateways: [gateway("g1")] }));
   assert.deepEqual(addresses(planned, "g1"), ["203.0.113.0"]);

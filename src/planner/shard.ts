@@ -46,7 +46,10 @@ export function ranksBefore(a: Candidate, b: Candidate): boolean {
   return a.score > b.score || (a.score === b.score && a.node.name < b.node.name);
 }
 
-/** Fills the shard up with the best candidates; `kept` are in already, and `lost` may not be chosen. */
+/**
+ * Fills the shard up with the best candidates; `kept` are in already, and `lost` may not be chosen. A shard that is full of nodes which
+ * only hold what they have gets one more, so that there is somebody to whom a free slot can be given.
+ */
 export function fillShard(
   candidates: Shortlist,
   kept: readonly FleetNode[],
@@ -55,7 +58,7 @@ export function fillShard(
 ): readonly FleetNode[] {
   const shard = [...kept];
   const inZone = countZones(candidates.length, kept);
-  while (shard.length < size) {
+  while (shard.length < size || !shard.some((node) => node.standing === "eligible")) {
     let best: Candidate | undefined;
     for (const zone of candidates) {
       const next = zone.find(({ node }) => node !== lost && !shard.includes(node));
