@@ -1,15 +1,16 @@
 /** The API server: HTTP over a store. */
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import Fastify, {
+  type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
   LogController,
 } from "fastify";
 import type { Logger } from "pino";
+import { NATTO_VERSION } from "../cli/version.ts";
 import { asNattoError, ERRORS, NattoError } from "../errors.ts";
 import type { Kind } from "../model/kinds.ts";
 import { API_VERSION } from "../model/meta.ts";
@@ -90,7 +91,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   };
 }
 
-function makeApp(logger: Logger): FastifyInstance {
+function makeApp(logger: FastifyBaseLogger): FastifyInstance {
   const app = Fastify({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -106,7 +107,7 @@ function makeApp(logger: Logger): FastifyInstance {
   app.setNotFoundHandler((request, reply) =>
     sendError(wrongPath(request.method, request.url), request, reply),
   );
-  return app as unknown as FastifyInstance;
+  return app;
 }
 
 function sendError(error: NattoError, request: FastifyRequest, reply: FastifyReply): void {
@@ -142,7 +143,7 @@ async function allEnded(responses: ReadonlySet<ServerResponse>, deadlineMs: numb
 
 function addOwnRoutes(app: FastifyInstance, store: Store, metrics: ServerMetrics): void {
   const version = {
-    version: packageVersion(),
+    version: NATTO_VERSION,
     apiVersion: API_VERSION,
     node: process.version,
   };
@@ -172,13 +173,6 @@ async function answersInTime(store: Store): Promise<void> {
     );
   });
   await Promise.race([store.get({ kind: "Cell", name: "readyz" }), late]);
-}
-
-function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
-  return typeof manifest === "object" && manifest !== null && "version" in manifest
-    ? String(manifest.version)
-    : "";
 }
 
 function urlOf(address: AddressInfo | string | null): string {

@@ -31,97 +31,106 @@ export interface ObjectStoreOptions {
 
 export function makeObjectStore(driver: KeyValueStore, options: ObjectStoreOptions = {}): Store {
   const birth = options.birth ?? randomBirth;
-
-  async function read<K extends Kind>(key: ObjectKey<K>): Promise<ObjectOf<K> | undefined> {
-    const entry = await driver.get(keyText(key));
-    return entry && decode<K>(entry.value, entry.revision);
-  }
-
-  async function create<K extends Kind>(draft: ObjectOf<K>): Promise<ObjectOf<K>> {
-    const object = createdObject(draft, birth());
-    const value = JSON.stringify(object);
-    const revision = await driver.write({ key: keyText(keyOf(object)), value, expected: 0 });
-    if (revision === undefined) {
-      throw new NattoError(
-        "AlreadyExists",
-        `${nameOf(object)} already exists; update it, or choose another name`,
-      );
-    }
-    return decode<K>(value, revision);
-  }
-
-  /** Reads, decides, writes; again when the object changed in between. `decide` returns the same object to leave it, undefined to delete it. */
-  async function change<K extends Kind>(
-    key: ObjectKey<K>,
-    resourceVersion: string | undefined,
-    decide: (stored: AnyObject) => AnyObject | undefined,
-  ): Promise<ObjectOf<K>> {
-    for (let attempt = 0; attempt < MAX_WRITE_ATTEMPTS; attempt++) {
-      const stored = await read<K>(key);
-      if (stored === undefined) throw notFound(key);
-      checkPrecondition(stored, resourceVersion);
-      const next = decide(stored);
-      if (next === stored) return stored;
-      const value = next && JSON.stringify({ ...next, metadata: { ...next.metadata, resourceVersion: "" } });
-      const revision = await driver.write({
-        key: keyText(key),
-        value,
-        expected: Number(stored.metadata.resourceVersion),
-      });
-      if (revision !== undefined) return value === undefined ? stored : decode<K>(value, revision);
-    }
-    throw new NattoError(
-      "Conflict",
-      `${keyText(key)} changed ${MAX_WRITE_ATTEMPTS} times while it was to be written; read it again and redo the change`,
-    );
-  }
-
-  function replace<K extends Kind>(
-    draft: ObjectOf<K>,
-    merge: (stored: AnyObject, draft: AnyObject) => AnyObject,
-  ): Promise<ObjectOf<K>> {
-    const key = keyOf(draft) as ObjectKey<K>;
-    return change(key, draft.metadata.resourceVersion, (stored) => merge(stored, draft));
-  }
-
-  async function list<K extends Kind>(selection: Selection<K>): Promise<ListResult<K>> {
-    const { entries, revision } = await driver.range(prefixOf(selection));
-    const items = entries
-      .map((entry) => decode<K>(entry.value, entry.revision))
-      .filter(selector(selection))
-      .sort(byNamespaceAndName);
-    return { items, resourceVersion: String(revision) };
-  }
-
-  async function* watch<K extends Kind>(
-    selection: Selection<K>,
-    from: string,
-    signal: AbortSignal,
-  ): AsyncGenerator<WatchEvent<K>> {
-    const selects = selector(selection);
-    for await (const batch of driver.watch(prefixOf(selection), revisionOf(from), signal)) {
-      for (const item of batch.changes) {
-        if (signal.aborted) return;
-        const event = eventOf<K>(item);
-        if (selects(event.object)) yield event;
-      }
-      if (batch.changes.length === 0 && !signal.aborted) {
-        yield { type: "BOOKMARK", resourceVersion: String(batch.revision) };
-      }
-    }
-  }
-
   return {
     description: driver.description,
-    get: read,
-    list,
-    create,
-    update: (draft) => replace(draft, updatedObject),
-    updateStatus: (draft) => replace(draft, statusUpdatedObject),
-    delete: (key, resourceVersion) => change(key, resourceVersion, () => undefined),
-    watch,
+    get: (key) => read(driver, key),
+    list: (selection) => list(driver, selection),
+    create: (draft) => create(driver, draft, birth()),
+    update: (draft) => replace(driver, draft, updatedObject),
+    updateStatus: (draft) => replace(driver, draft, statusUpdatedObject),
+    delete: (key, resourceVersion) => change(driver, key, resourceVersion, () => undefined),
+    watch: (selection, from, signal) => watch(driver, selection, from, signal),
     close: () => driver.close(),
   };
+}
+
+async function read<K extends Kind>(
+  driver: KeyValueStore,
+  key: ObjectKey<K>,
+): Promise<ObjectOf<K> | undefined> {
+  const entry = await driver.get(keyText(key));
+  return entry && decode<K>(entry.value, entry.revision);
+}
+
+async function create<K extends Kind>(
+  driver: KeyValueStore,
+  draft: ObjectOf<K>,
+  birth: Birth,
+): Promise<ObjectOf<K>> {
+  const object = createdObject(draft, birth);
+  const value = JSON.stringify(object);
+  const revision = await driver.write({ key: keyText(keyOf(object)), value, expected: 0 });
+  if (revision === undefined) {
+    throw new NattoError(
+      "AlreadyExists",
+      `${nameOf(object)} already exists; update it, or choose another name`,
+    );
+  }
+  return decode<K>(value, revision);
+}
+
+/** Reads, decides, writes; again when the object changed in between. `decide` returns the same object to leave it, undefined to delete it. */
+async function change<K extends Kind>(
+  driver: KeyValueStore,
+  key: ObjectKey<K>,
+  resourceVersion: string | undefined,
+  decide: (stored: AnyObject) => AnyObject | undefined,
+): Promise<ObjectOf<K>> {
+  for (let attempt = 0; attempt < MAX_WRITE_ATTEMPTS; attempt++) {
+    const stored = await read<K>(driver, key);
+    if (stored === undefined) throw notFound(key);
+    checkPrecondition(stored, resourceVersion);
+    const next = decide(stored);
+    if (next === stored) return stored;
+    const value = next && JSON.stringify({ ...next, metadata: { ...next.metadata, resourceVersion: "" } });
+    const revision = await driver.write({
+      key: keyText(key),
+      value,
+      expected: Number(stored.metadata.resourceVersion),
+    });
+    if (revision !== undefined) return value === undefined ? stored : decode<K>(value, revision);
+  }
+  throw new NattoError(
+    "Conflict",
+    `${keyText(key)} changed ${MAX_WRITE_ATTEMPTS} times while it was to be written; read it again and redo the change`,
+  );
+}
+
+function replace<K extends Kind>(
+  driver: KeyValueStore,
+  draft: ObjectOf<K>,
+  merge: (stored: AnyObject, draft: AnyObject) => AnyObject,
+): Promise<ObjectOf<K>> {
+  const key = keyOf(draft) as ObjectKey<K>;
+  return change(driver, key, draft.metadata.resourceVersion, (stored) => merge(stored, draft));
+}
+
+async function list<K extends Kind>(driver: KeyValueStore, selection: Selection<K>): Promise<ListResult<K>> {
+  const { entries, revision } = await driver.range(prefixOf(selection));
+  const items = entries
+    .map((entry) => decode<K>(entry.value, entry.revision))
+    .filter(selector(selection))
+    .sort(byNamespaceAndName);
+  return { items, resourceVersion: String(revision) };
+}
+
+async function* watch<K extends Kind>(
+  driver: KeyValueStore,
+  selection: Selection<K>,
+  from: string,
+  signal: AbortSignal,
+): AsyncGenerator<WatchEvent<K>> {
+  const selects = selector(selection);
+  for await (const batch of driver.watch(prefixOf(selection), revisionOf(from), signal)) {
+    for (const item of batch.changes) {
+      if (signal.aborted) return;
+      const event = eventOf<K>(item);
+      if (selects(event.object)) yield event;
+    }
+    if (batch.changes.length === 0 && !signal.aborted) {
+      yield { type: "BOOKMARK", resourceVersion: String(batch.revision) };
+    }
+  }
 }
 
 /** The order of a list. */
