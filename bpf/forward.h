@@ -68,7 +68,10 @@ static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const
 	void *end = (void *)(long)ctx->data_end;
 	int routed, verdict;
 
-	if (direction == OUTBOUND)
+	if (p->quoted)
+		rewrite_error(p, direction == OUTBOUND, direction == OUTBOUND ? r->public_address : r->inside_address,
+			      direction == OUTBOUND ? r->public_port : r->inside_port, end);
+	else if (direction == OUTBOUND)
 		rewrite(p, &p->ip->saddr, r->public_address, 1, r->public_port, end);
 	else
 		rewrite(p, &p->ip->daddr, r->inside_address, 0, r->inside_port, end);
@@ -112,7 +115,7 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 	struct ethhdr old_eth = *p->eth;
 	__u32 length = p->length, inner_length = p->ip_length;
 	__u32 ports = (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port);
-	__u32 entropy = mix32(bpf_ntohl(p->ip->saddr) ^ bpf_ntohl(p->ip->daddr) ^ ports);
+	__u32 entropy = mix32(bpf_ntohl(p->source) ^ bpf_ntohl(p->destination) ^ ports);
 	int routed, verdict;
 
 	if (bpf_xdp_adjust_head(ctx, -(int)WRAP_LENGTH)) {

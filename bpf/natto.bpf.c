@@ -35,16 +35,16 @@ static __always_inline struct gateway *gateway_of_source(__u32 network, __be32 s
 static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const struct config *config, __u32 network,
 				 enum direction direction, int was_wrapped)
 {
-	__be32 public = p->ip->daddr;
+	__be32 public = p->destination;
 	__u32 slot_index;
 	struct gateway *gateway = 0;
 	__u32 hash = 0;
 
 	if (direction == OUTBOUND) {
-		gateway = gateway_of_source(network, p->ip->saddr);
+		gateway = gateway_of_source(network, p->source);
 		if (!gateway)
 			return was_wrapped ? drop(DROP_BAD_WRAP, p->length) : XDP_PASS;
-		hash = endpoint_hash(network, bpf_ntohl(p->ip->saddr));
+		hash = endpoint_hash(network, bpf_ntohl(p->source));
 		public = choose_address(gateway, hash);
 	}
 
@@ -87,7 +87,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 			return drop(DROP_NO_OWNER, p->length);
 		return steer(ctx, p, config, node->address, network, direction);
 	}
-	if (direction == INBOUND)
+	if (direction == INBOUND || p->quoted)
 		return drop(DROP_NO_SESSION, p->length);
 
 	struct record *session = 0;
@@ -139,7 +139,7 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 		direction = bpf_map_lookup_elem(&addresses, &destination) ? INBOUND : OUTBOUND;
 	}
 
-	if (p.echo && p.echo != direction)
+	if (p.only && p.only != direction)
 		p.transport = UNSUPPORTED;
 	if (p.transport == TRANSLATABLE) {
 		struct record *session = find_session(&p, FABRIC_NETWORK, direction);
@@ -147,7 +147,8 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 		if (session) {
 			if (p.ip->ttl <= 1)
 				return XDP_PASS;
-			note(session, &p, direction, now_ns(config));
+			if (!p.quoted)
+				note(session, &p, direction, now_ns(config));
 			return translate(ctx, &p, session, direction);
 		}
 	}

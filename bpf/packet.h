@@ -16,16 +16,74 @@ struct packet {
 	struct ethhdr *eth;
 	struct iphdr *ip;
 	void *l4;		/* only if `transport` is TRANSLATABLE */
+	struct iphdr *quoted;	/* of an ICMP error: the packet that it is about, and that one's transport header */
+	void *quoted_l4;
+	/* The flow's tuple. That of an ICMP error is the quoted packet's, reversed: its flow is the one that the error answers. */
+	__be32 source;
+	__be32 destination;
+	__be16 source_port;	/* of an ICMP echo request: the identifier */
+	__be16 destination_port;	/* of an ICMP echo reply: the identifier */
 	__u32 length;		/* of the frame, for the counters */
 	__u16 ip_length;
 	__u8 transport;
-	__u8 echo;		/* the direction in which this ICMP echo may pass; 0 = not ICMP */
+	__u8 protocol;		/* of the flow: the quoted packet's where there is one */
+	__u8 only;		/* the direction in which alone this packet may pass; 0 = either */
 	__u8 tcp_flags;
-	__be16 source_port;	/* of an ICMP echo request: the identifier */
-	__be16 destination_port;	/* of an ICMP echo reply: the identifier */
+	__u8 quotes_tcp_checksum;
 };
 
 enum parsed { NOT_IPV4, BAD_IPV4, IPV4 };
+
+static __always_inline int is_error(const struct icmphdr *icmp)
+{
+	return icmp->type == ICMP_DEST_UNREACH || icmp->type == ICMP_TIME_EXCEEDED || icmp->type == ICMP_PARAMETERPROB;
+}
+
+/* An ICMP error (RFC 5508): `length` bytes from its header on. Leaves `transport` as UNSUPPORTED when it quotes nothing of use. */
+static __always_inline void parse_quoted(struct packet *p, struct icmphdr *icmp, __u32 length, void *end)
+{
+	struct iphdr *quoted = (void *)(icmp + 1);
+	__u32 header;
+
+	if ((void *)(quoted + 1) > end)
+		return;
+	header = quoted->ihl * 4;
+
+	void *l4 = (void *)quoted + header;
+	__be16 *ports = l4;
+
+	if (quoted->version != 4 || header < sizeof(*quoted) || length < sizeof(*icmp) + header + 8 || l4 + 8 > end)
+		return;
+	if (quoted->frag_off & bpf_htons(0x1fff) || quoted->saddr != p->ip->daddr)
+		return;
+	if (quoted->protocol == IPPROTO_TCP || quoted->protocol == IPPROTO_UDP) {
+		p->source_port = ports[1];
+		p->destination_port = ports[0];
+		p->quotes_tcp_checksum = length >= sizeof(*icmp) + header + 18 && l4 + 18 <= end;
+	} else if (quoted->protocol == IPPROTO_ICMP) {
+		struct icmphdr *echo = l4;
+
+		if (echo->code)
+			return;
+		if (echo->type == ICMP_ECHO) {
+			p->destination_port = echo->un.echo.id;
+			p->only = INBOUND;
+		} else if (echo->type == ICMP_ECHOREPLY) {
+			p->source_port = echo->un.echo.id;
+			p->only = OUTBOUND;
+		} else {
+			return;
+		}
+	} else {
+		return;
+	}
+	p->source = quoted->daddr;
+	p->destination = quoted->saddr;
+	p->protocol = quoted->protocol;
+	p->quoted = quoted;
+	p->quoted_l4 = l4;
+	p->transport = TRANSLATABLE;
+}
 
 static __always_inline void parse_transport(struct packet *p, void *l4, __u32 length, void *end)
 {
@@ -57,12 +115,14 @@ static __always_inline void parse_transport(struct packet *p, void *l4, __u32 le
 		p->transport = TRANSLATABLE;
 		if (icmp->type == ICMP_ECHO && icmp->code == 0) {
 			p->source_port = icmp->un.echo.id;
-			p->echo = OUTBOUND;
+			p->only = OUTBOUND;
 		} else if (icmp->type == ICMP_ECHOREPLY && icmp->code == 0) {
 			p->destination_port = icmp->un.echo.id;
-			p->echo = INBOUND;
+			p->only = INBOUND;
 		} else {
 			p->transport = UNSUPPORTED;
+			if (is_error(icmp))
+				parse_quoted(p, icmp, length, end);
 		}
 	} else {
 		p->transport = UNSUPPORTED;
@@ -85,6 +145,9 @@ static __always_inline enum parsed parse(struct xdp_md *ctx, struct packet *p)
 	__u32 header = ip->ihl * 4;
 
 	p->ip_length = bpf_ntohs(ip->tot_len);
+	p->source = ip->saddr;
+	p->destination = ip->daddr;
+	p->protocol = ip->protocol;
 	if (ip->version != 4 || header < sizeof(*ip) || p->ip_length < header || (void *)ip + p->ip_length > end)
 		return BAD_IPV4;
 	parse_transport(p, (void *)ip + header, p->ip_length - header, end);
@@ -146,6 +209,66 @@ static __always_inline void rewrite(struct packet *p, __be32 *address, __be32 ne
 		icmp->un.echo.id = new_port;
 		icmp->checksum = not_zero(adjust_checksum(icmp->checksum, old_port, new_port));
 	}
+}
+
+/* The checksums of a quoted packet and of the error around it, kept right while fields of the quote change. */
+static __always_inline void rewrite_quoted(struct packet *p, int quoted_source, __be32 new_address, __be16 new_port, void *end)
+{
+	struct icmphdr *error = p->l4;
+	struct iphdr *quoted = p->quoted;
+	__be16 *words = p->quoted_l4, *port, *checksum = 0;
+
+	if ((void *)(error + 1) > end || (void *)(quoted + 1) > end || (void *)words + 8 > end)
+		return;
+
+	__u16 sum = error->checksum, old_check = quoted->check;
+	__be32 *address = quoted_source ? &quoted->saddr : &quoted->daddr;
+	__be32 old_address = *address;
+
+	*address = new_address;
+	quoted->check = adjust_checksum(old_check, old_address, new_address);
+	sum = adjust_checksum(adjust_checksum(sum, old_address, new_address), old_check, quoted->check);
+
+	if (p->protocol == IPPROTO_ICMP) {
+		port = words + 2;
+		checksum = words + 1;
+	} else {
+		port = quoted_source ? words : words + 1;
+		if (p->protocol == IPPROTO_UDP)
+			checksum = words[3] ? words + 3 : 0;
+		else if (p->quotes_tcp_checksum && (void *)words + 18 <= end)
+			checksum = words + 8;
+	}
+
+	__be16 old_port = *port;
+
+	*port = new_port;
+	sum = adjust_checksum(sum, old_port, new_port);
+	if (checksum) {
+		__u16 old = *checksum, new = adjust_checksum(old, old_port, new_port);
+
+		if (p->protocol != IPPROTO_ICMP)
+			new = adjust_checksum(new, old_address, new_address);
+		if (p->protocol != IPPROTO_TCP)
+			new = not_zero(new);
+		*checksum = new;
+		sum = adjust_checksum(sum, old, new);
+	}
+	error->checksum = not_zero(sum);
+}
+
+/*
+ * Gives an ICMP error to the other side of the translation: its own address on our side, and the quoted packet's, which is the
+ * other end there (what was sent outward comes back as its destination, and the other way round).
+ */
+static __always_inline void rewrite_error(struct packet *p, int outbound, __be32 new_address, __be16 new_port, void *end)
+{
+	__be32 *address = outbound ? &p->ip->saddr : &p->ip->daddr;
+	__be32 old_address = *address;
+
+	*address = new_address;
+	p->ip->check = adjust_checksum(p->ip->check, old_address, new_address);
+	rewrite_quoted(p, !outbound, new_address, new_port, end);
 }
 
 static __always_inline void decrement_ttl(struct iphdr *ip)

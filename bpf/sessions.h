@@ -36,11 +36,11 @@ static __always_inline struct record *record_of(const struct flow *flow)
 static __always_inline struct record *find_session(const struct packet *p, __u32 network, enum direction direction)
 {
 	struct flow_key key = {
-		.source = p->ip->saddr,
-		.destination = p->ip->daddr,
+		.source = p->source,
+		.destination = p->destination,
 		.source_port = p->source_port,
 		.destination_port = p->destination_port,
-		.protocol_network = p->ip->protocol | network << 8,
+		.protocol_network = p->protocol | network << 8,
 	};
 	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
 

@@ -8,6 +8,8 @@ export const ETHERNET_BYTES = 14;
 export const VXLAN_BYTES = 8;
 export const PROTOCOL = { icmp: 1, tcp: 6, udp: 17 } as const;
 export const TCP_FLAG = { fin: 0x01, syn: 0x02, rst: 0x04, psh: 0x08, ack: 0x10 } as const;
+/** Destination unreachable, time exceeded, parameter problem (RFC 792): the errors that a NAT translates (RFC 5508). */
+export const ICMP_ERRORS: readonly number[] = [3, 11, 12];
 export const ECHO_REQUEST = 8;
 export const ECHO_REPLY = 0;
 

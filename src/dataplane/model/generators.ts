@@ -5,7 +5,15 @@
 import fc from "fast-check";
 import { NOBODY } from "../../model/placement.ts";
 import { slotsPerAddress } from "../../model/slots.ts";
-import { buildPacket, ECHO_REPLY, ECHO_REQUEST, type Packet, TCP_FLAG, type Transport } from "../packet.ts";
+import {
+  buildPacket,
+  ECHO_REPLY,
+  ECHO_REQUEST,
+  ICMP_ERRORS,
+  type Packet,
+  TCP_FLAG,
+  type Transport,
+} from "../packet.ts";
 import { type Scenario, type Step, wrapAtPeer } from "./scenario.ts";
 import { buildSketch, tcp, udp } from "./sketch.ts";
 import type { Role } from "./state.ts";
@@ -274,6 +282,18 @@ function stepArbitrary(world: World, node: number): fc.Arbitrary<Step> {
     tcpFlags: fc.oneof({ weight: 3, arbitrary: fc.constantFrom(syn | ack, ack) }, tcpFlags),
     wrappedBy: fc.option(fc.nat(3), { nil: undefined, freq: 3 }),
   });
+  const error = fc.record({
+    kind: fc.constant("error" as const),
+    about: fc.constantFrom("sent" as const, "delivered" as const),
+    to: fc.nat(50),
+    type: fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...ICMP_ERRORS) }, fc.constantFrom(4, 5)),
+    code: fc.nat(15),
+    quote: fc.oneof({ weight: 3, arbitrary: fc.constantFrom(28, 46, 1500) }, fc.nat(80)),
+    router: fc.option(fc.constantFrom(planned(PLAN.strangers, 1), planned(PLAN.remotes, 9)), {
+      nil: undefined,
+    }),
+    wrappedBy: fc.option(fc.nat(3), { nil: undefined, freq: 3 }),
+  });
   const time = fc
     .integer({ min: 1, max: 13 })
     .map((steps): Step => ({ kind: "advance", milliseconds: steps * STEP_SECONDS * 1000 }));
@@ -286,6 +306,7 @@ function stepArbitrary(world: World, node: number): fc.Arbitrary<Step> {
   return fc.oneof(
     { weight: 20, arbitrary: packet },
     { weight: 8, arbitrary: reply },
+    { weight: 6, arbitrary: error },
     { weight: 2, arbitrary: time },
     { weight: 2, arbitrary: move.map(([slot, to]): Step => ({ kind: "move", slot, owner: to })) },
   );

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { checksumsValid, PROTOCOL, parseIpv4, parsePacket } from "../packet.ts";
+import { checksumsValid, ICMP_ERRORS, type Ipv4View, PROTOCOL, parseIpv4, parsePacket } from "../packet.ts";
 import { scenarioArbitrary } from "./generators.ts";
 import { advance, begin, type Event, type Play, type Scenario, type Step } from "./scenario.ts";
 import {
@@ -60,6 +60,15 @@ test("no packet leaves with an enrolled source address, unless it is wrapped for
   });
 });
 
+/** Where a translated outbound packet shows its public port; an error shows it as the quoted packet's destination. */
+function publicPortAt(frame: Buffer, ip: Ipv4View): number {
+  if (ip.protocol !== PROTOCOL.icmp) return ip.payloadAt;
+  if (!ICMP_ERRORS.includes(frame.readUInt8(ip.payloadAt))) return ip.payloadAt + 4;
+  const quotedAt = ip.payloadAt + 8;
+  const transportAt = quotedAt + (frame.readUInt8(quotedAt) & 0x0f) * 4;
+  return transportAt + (frame.readUInt8(quotedAt + 9) === PROTOCOL.icmp ? 4 : 2);
+}
+
 test("the outside port of everything that is translated lies in a slot of this node", () => {
   forAllSteps(({ before, event }) => {
     if (event.kind !== "packet" || !event.outcome.counters.includes("translated_out")) return;
@@ -67,8 +76,7 @@ test("the outside port of everything that is translated lies in a slot of this n
     // A damaged TCP header is forwarded too; the port is read where it lies.
     const ip = ipOf(event.outcome.packet)!;
     assert.ok(parsed.ok || ip.protocol === PROTOCOL.tcp);
-    const at = ip.payloadAt + (ip.protocol === PROTOCOL.icmp ? 4 : 0);
-    const port = event.outcome.packet!.readUInt16BE(at);
+    const port = event.outcome.packet!.readUInt16BE(publicPortAt(event.outcome.packet!, ip));
     const slot = slotOfPublic(before.config.addresses.get(ip.source)!, { address: ip.source, port });
     assert.ok(slot && ownerOfSlot(before.config, slot).kind === "self");
   });

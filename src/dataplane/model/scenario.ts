@@ -2,8 +2,9 @@
  * Scenarios: a world, a node in it, and what happens to that node in order. `advance` plays one step in the model; whoever tests
  * something against the model does the same to it and compares.
  */
-import { buildPacket, ECHO_REPLY, type Packet, parseIpv4, parsePacket } from "../packet.ts";
+import { buildPacket, ECHO_REPLY, ETHERNET_BYTES, type Packet, parseIpv4, parsePacket } from "../packet.ts";
 import { classify } from "./classify.ts";
+import { buildSketch } from "./sketch.ts";
 import {
   type Direction,
   EMPTY_STATE,
@@ -30,6 +31,22 @@ export type Step =
       /** The peer (counted modulo their number) that the answer reached and that wraps it; undefined = it comes directly. */
       readonly wrappedBy: number | undefined;
     }
+  /**
+   * Somebody answers with an ICMP error that quotes a packet: one that was translated outward (`about: "sent"`), or inward
+   * ("delivered"; the endpoint, or a router before it, complains). Counted modulo their number.
+   */
+  | {
+      readonly kind: "error";
+      readonly about: "sent" | "delivered";
+      readonly to: number;
+      readonly type: number;
+      readonly code: number;
+      /** How much of the packet is quoted, in bytes. */
+      readonly quote: number;
+      /** Who sends the error, instead of the quoted packet's destination. */
+      readonly router: number | undefined;
+      readonly wrappedBy: number | undefined;
+    }
   /** Time passes, then all records are swept. */
   | { readonly kind: "advance"; readonly milliseconds: number }
   /** A slot gets another owner: an index into the world's nodes, or NOBODY. */
@@ -54,6 +71,8 @@ export interface Play {
   readonly route: RouteLookup;
   /** Translated outbound packets so far. */
   readonly sent: readonly Buffer[];
+  /** Translated inbound packets so far. */
+  readonly delivered: readonly Buffer[];
 }
 
 export type Event =
@@ -74,6 +93,7 @@ export function begin(scenario: Scenario, route?: RouteLookup): Play {
     now: 0,
     route: route ?? plannedRoutes(world.nodes[node]!),
     sent: [],
+    delivered: [],
   };
 }
 
@@ -91,6 +111,8 @@ export function advance(play: Play, next: Step): { readonly play: Play; readonly
         next.wrappedBy === undefined ? frame : wrapAtPeer(world, node, next.wrappedBy, frame, "inbound");
       return receive(play, rolesOf(world).at(-1)!, carried ?? frame);
     }
+    case "error":
+      return complain(play, next);
     case "advance": {
       const now = play.now + next.milliseconds;
       const swept = sweep(play.config, state, now);
@@ -108,8 +130,47 @@ function receive(play: Play, role: Role, frame: Buffer): { readonly play: Play; 
   const arrival = { frame, role, now, route };
   const outcome = step(config, state, arrival);
   const { packet, counters } = outcome;
-  const sent = packet && counters.includes("translated_out") ? [...play.sent, packet] : play.sent;
-  return { play: { ...play, state: outcome.state, sent }, event: { kind: "packet", arrival, outcome } };
+  const grown = (list: readonly Buffer[], counter: "translated_out" | "translated_in") =>
+    packet && counters.includes(counter) ? [...list, packet] : list;
+  const sent = grown(play.sent, "translated_out");
+  const delivered = grown(play.delivered, "translated_in");
+  return {
+    play: { ...play, state: outcome.state, sent, delivered },
+    event: { kind: "packet", arrival, outcome },
+  };
+}
+
+function complain(
+  play: Play,
+  complaint: Extract<Step, { kind: "error" }>,
+): { readonly play: Play; readonly event: Event } {
+  const { world, node } = play;
+  const inbound = complaint.about === "sent";
+  const packets = play[complaint.about];
+  const about = packets[complaint.to % packets.length];
+  const frame = about && errorAbout(about, complaint);
+  if (!frame) return { play, event: { kind: "nothing" } };
+  const carried =
+    complaint.wrappedBy === undefined
+      ? frame
+      : wrapAtPeer(world, node, complaint.wrappedBy, frame, inbound ? "inbound" : "outbound");
+  const roles = rolesOf(world);
+  return receive(play, inbound ? roles.at(-1)! : roles[0]!, carried ?? frame);
+}
+
+/** The ICMP error that somebody sends about a packet to its source. */
+export function errorAbout(
+  frame: Buffer,
+  { type, code, quote, router }: Pick<Extract<Step, { kind: "error" }>, "type" | "code" | "quote" | "router">,
+): Buffer | undefined {
+  const parsed = parseIpv4(frame);
+  if (!parsed.ok) return undefined;
+  const { source, destination, totalBytes } = parsed.ip;
+  const payload = frame.subarray(ETHERNET_BYTES, ETHERNET_BYTES + Math.min(quote, totalBytes));
+  return buildSketch({
+    ip: { source: router ?? destination, destination: source },
+    transport: { kind: "icmp", type, code, identifier: 0, sequence: 1400, payload },
+  });
 }
 
 /** What a remote answers to a packet: back to where it came from, echo request with echo reply. */

@@ -22,7 +22,7 @@ import {
   type Tuple,
 } from "./state.ts";
 import { isWrapped, unwrap, WRAP_BYTES, wrap } from "./steer.ts";
-import { type Forwarded, forward, type RouteLookup, translate } from "./translate.ts";
+import { type Forwarded, forward, type RouteLookup, translate, translateError } from "./translate.ts";
 
 /** A packet that comes to a node. */
 export interface Arrival {
@@ -50,6 +50,9 @@ export interface Outcome {
   /** Each grows by one packet. In the order of the steps. */
   readonly counters: readonly Counter[];
 }
+
+/** What could be classified. */
+type Known = Extract<Classified, { ok: true }>;
 
 /** A packet of which the direction is known. */
 interface Directed {
@@ -103,10 +106,12 @@ function handle(config: ModelConfig, state: State, packet: Directed): Outcome {
   const session = classified.ok ? findSession(config, state, classified.tuple, direction) : undefined;
   if (classified.ok && session) {
     if (ip.ttl <= 1) return kernel(state, frame); // 9
-    return forwardSession(state, packet, session, classified.tcpFlags); // 10
+    return forwardSession(state, packet, session, classified); // 10
   }
+  // Of an error that a router inside sends, the endpoint is the one that the quoted packet went to.
+  const source = classified.ok ? classified.tuple.source.address : ip.source;
   const gateway =
-    direction === "outbound" ? gatewayOfSource(config, ip.source) : config.addresses.get(ip.destination);
+    direction === "outbound" ? gatewayOfSource(config, source) : config.addresses.get(ip.destination);
   if (!gateway) return unwrapped ? drop(state, "drop_bad_wrap") : kernel(state, frame); // 5
   if (!classified.ok) return drop(state, classified.drop); // 6, 7
   if (ip.ttl <= 1) return kernel(state, frame); // 9
@@ -119,9 +124,10 @@ function handleUnknown(
   state: State,
   packet: Directed,
   gateway: Gateway,
-  { tuple, tcpFlags }: Extract<Classified, { ok: true }>,
+  classified: Known,
 ): Outcome {
   const { direction, unwrapped } = packet;
+  const { tuple, tcpFlags, quoted } = classified;
   if (direction === "inbound" && !slotOfPublic(gateway, tuple.destination)) {
     return drop(state, "drop_no_session"); // 11
   }
@@ -131,10 +137,13 @@ function handleUnknown(
   if (owner.kind === "peer") {
     return unwrapped ? drop(state, "drop_not_owner") : steer(config, state, packet, tuple, owner.address);
   }
-  if (direction === "inbound") return drop(state, "drop_no_session"); // 13
+  if (direction === "inbound" || quoted) return drop(state, "drop_no_session"); // 13
   const opened = openSession(config, state, slot, tuple, tcpFlags); // 14
   if (!opened.ok) return drop(state, opened.drop);
-  const created = counted("sessions_created", forwardSession(opened.state, packet, opened.session, tcpFlags));
+  const created = counted(
+    "sessions_created",
+    forwardSession(opened.state, packet, opened.session, classified),
+  );
   return opened.endedStale ? counted("sessions_expired", created) : created;
 }
 
@@ -156,14 +165,17 @@ function forwardSession(
   state: State,
   packet: Directed,
   session: Indexed<Session>,
-  tcpFlags: number,
+  { tcpFlags, quoted }: Known,
 ): Outcome {
   const { frame, ip, direction, now, route } = packet;
   const { record } = session;
   const outbound = direction === "outbound";
-  const noted = notePacket(state, session, direction, tcpFlags, now); // 17
-  const translated = translate(frame, ip, direction, outbound ? record.public : record.inside); // 15
-  const destination = outbound ? record.remote.address : record.inside.address;
+  const noted = quoted ? state : notePacket(state, session, direction, tcpFlags, now); // 17
+  const to = outbound ? record.public : record.inside;
+  const translated = quoted
+    ? translateError(frame, ip, quoted, direction, to)
+    : translate(frame, ip, direction, to); // 15
+  const destination = outbound ? ip.destination : record.inside.address;
   const sent = forward(translated, ip.totalBytes, route(destination)); // 16
   return finish(noted, sent, outbound ? "translated_out" : "translated_in");
 }

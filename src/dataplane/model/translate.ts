@@ -1,5 +1,6 @@
 /** Rewriting and forwarding (steps 15 and 16 of docs/dataplane.md). */
 import { ETHERNET_BYTES, type Ipv4View, PROTOCOL, updateChecksum, words, writeMac } from "../packet.ts";
+import type { Quoted } from "./classify.ts";
 import type { AddressPort, Direction, DropCounter } from "./state.ts";
 
 /** What the node's routing table says about a destination. */
@@ -53,6 +54,71 @@ export function translate(frame: Buffer, ip: Ipv4View, direction: Direction, to:
       break;
   }
   return out;
+}
+
+/**
+ * Step 15 for an ICMP error (RFC 5508): the error's own address on the endpoint's side, and in the quoted packet the address and port
+ * of the other end there, which is the same endpoint: what it sent comes back quoted. `frame` stays as it is.
+ */
+export function translateError(
+  frame: Buffer,
+  ip: Ipv4View,
+  quoted: Quoted,
+  direction: Direction,
+  to: AddressPort,
+): Buffer {
+  const out = Buffer.from(frame);
+  const outbound = direction === "outbound";
+  const outerAt = ETHERNET_BYTES + (outbound ? 12 : 16);
+  const fromOuter = words(frame.readUInt32BE(outerAt));
+  out.writeUInt32BE(to.address, outerAt);
+  updateAt(out, ETHERNET_BYTES + 10, fromOuter, words(to.address));
+
+  const quotedAt = quoted.ipAt + (outbound ? 16 : 12);
+  const from = words(frame.readUInt32BE(quotedAt));
+  const portAt = quoted.transportAt + portOffset(quoted.protocol, !outbound);
+  const fromPort = frame.readUInt16BE(portAt);
+  out.writeUInt32BE(to.address, quotedAt);
+  updateAt(out, quoted.ipAt + 10, from, words(to.address));
+  out.writeUInt16BE(to.port, portAt);
+  const checkAt = quotedChecksumAt(frame, quoted);
+  if (checkAt !== undefined) {
+    const addresses = quoted.protocol === PROTOCOL.icmp ? [[], []] : [from, words(to.address)];
+    updateAt(out, checkAt, [...addresses[0]!, fromPort], [...addresses[1]!, to.port]);
+    if (quoted.protocol !== PROTOCOL.tcp) avoidZero(out, checkAt);
+  }
+
+  const changed = [
+    quotedAt,
+    quotedAt + 2,
+    quoted.ipAt + 10,
+    portAt,
+    ...(checkAt === undefined ? [] : [checkAt]),
+  ];
+  const sumAt = ip.payloadAt + 2;
+  updateAt(
+    out,
+    sumAt,
+    changed.map((at) => frame.readUInt16BE(at)),
+    changed.map((at) => out.readUInt16BE(at)),
+  );
+  avoidZero(out, sumAt);
+  return out;
+}
+
+/** Where the quoted packet's transport checksum lies; undefined when it has none, or was cut off before it. */
+function quotedChecksumAt(
+  frame: Buffer,
+  { protocol, transportAt, transportBytes }: Quoted,
+): number | undefined {
+  switch (protocol) {
+    case PROTOCOL.icmp:
+      return transportAt + 2;
+    case PROTOCOL.udp:
+      return frame.readUInt16BE(transportAt + 6) === 0 ? undefined : transportAt + 6;
+    default:
+      return transportBytes >= 18 ? transportAt + 16 : undefined;
+  }
 }
 
 /** Offset in the transport header of the endpoint's port; ICMP echo has the identifier in its place. */
