@@ -9,6 +9,7 @@ import type { GatewayNode } from "../model/gateway-node.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { openMirror } from "../store/mirror.ts";
 import type { Store } from "../store/store.ts";
+import { within } from "../task-loop.ts";
 import type { AgentLogger } from "./agent-logger.ts";
 import { startConfigFollower } from "./config-follower.ts";
 import { type FolderLock, lockFolders, releaseAll } from "./folder-lock.ts";
@@ -19,7 +20,6 @@ import { startReconciler, type WantedConfig } from "./reconciler.ts";
 import { type NodeIdentity, planRegistration } from "./registration.ts";
 import { type StatusReporter, startStatusReporter } from "./status-reporter.ts";
 import { trackContact } from "./store-contact.ts";
-import { within } from "./task-loop.ts";
 
 const DEFAULT_TTL_SECONDS = 3;
 /** How long the end of the loops may take, and then the last writes to the store. */

@@ -7,9 +7,9 @@ import { type NodeConfig, nodeConfigSchema } from "../model/node-config.ts";
 import { checkSchema } from "../model/validate.ts";
 import { openMirror } from "../store/mirror.ts";
 import type { Store } from "../store/store.ts";
+import { startTaskLoop } from "../task-loop.ts";
 import { type ConfigNews, gatewayKey, judgeConfig, type Verdict } from "./config-judgement.ts";
 import { type ConfigState, type HeldConfigOptions, holdConfig } from "./held-config.ts";
-import { startTaskLoop } from "./task-loop.ts";
 
 /** News that is doubted is judged again after this time, since the rest of the store may have changed. */
 const RECHECK_MS = 30_000;

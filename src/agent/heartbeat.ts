@@ -2,13 +2,14 @@
  * The Lease of this node: a number that grows with every heartbeat, and the peers whose dataplane answers. It says that the agent
  * is alive and reaches the store; whether the dataplane is good is said by the node's condition `Ready`.
  */
+
+import { backoffMs, STORE_BACKOFF } from "../backoff.ts";
 import { asNattoError } from "../errors.ts";
 import { type Lease, leaseSchema } from "../model/lease.ts";
 import { API_VERSION } from "../model/meta.ts";
 import type { Store } from "../store/store.ts";
+import { startTaskLoop, withDeadline, within } from "../task-loop.ts";
 import type { AgentLogger } from "./agent-logger.ts";
-import { backoffMs, STORE_BACKOFF } from "./backoff.ts";
-import { startTaskLoop, withDeadline, within } from "./task-loop.ts";
 
 const MAX_INTERVAL_MS = 1000;
 /** A heartbeat that takes longer is given up: on another connection the next one may be faster. */

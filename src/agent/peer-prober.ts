@@ -3,6 +3,7 @@
  * the node's own address; what an answer means is in peer-liveness.ts.
  */
 import { randomBytes } from "node:crypto";
+import { startTaskLoop } from "../task-loop.ts";
 import type { AgentLogger } from "./agent-logger.ts";
 import {
   expireProbes,
@@ -15,7 +16,6 @@ import {
 } from "./peer-liveness.ts";
 import { decodeProbe, encodeProbe } from "./probe-packet.ts";
 import { keepProbeSocket } from "./probe-socket.ts";
-import { startTaskLoop } from "./task-loop.ts";
 
 export const PROBE_INTERVAL_MS = 250;
 

@@ -2,12 +2,13 @@
  * The loop that makes the kernel agree with the configuration: on every change and every two seconds, never twice at once.
  * What its outcomes mean is told by pure functions; the loop only calls the dataplane and keeps the time.
  */
+
+import { backoffMs, DATAPLANE_BACKOFF } from "../backoff.ts";
 import type { Dataplane, DataplaneStatus, Repair } from "../dataplane/dataplane.ts";
 import { asNattoError, describeError, type NattoError } from "../errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
+import { startTaskLoop, within } from "../task-loop.ts";
 import type { AgentLogger } from "./agent-logger.ts";
-import { backoffMs, DATAPLANE_BACKOFF } from "./backoff.ts";
-import { startTaskLoop, within } from "./task-loop.ts";
 
 export const REPAIR_INTERVAL_MS = 2000;
 

@@ -2,14 +2,15 @@
  * Keeps the GatewayNode in the store true: registers it, corrects it, and writes its status when that has changed. Quiet while the
  * store is away, and up to date soon after it is back.
  */
+
+import { backoffMs, STORE_BACKOFF } from "../backoff.ts";
 import { asNattoError } from "../errors.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { Store } from "../store/store.ts";
+import { startTaskLoop, withDeadline, within } from "../task-loop.ts";
 import type { AgentLogger } from "./agent-logger.ts";
-import { backoffMs, STORE_BACKOFF } from "./backoff.ts";
 import { type NodeStatus, statusDifference } from "./node-status.ts";
 import { type NodeIdentity, registerNode } from "./registration.ts";
-import { startTaskLoop, withDeadline, within } from "./task-loop.ts";
 
 /** Least time between two writes that tell nothing but counters. */
 export const COUNTERS_INTERVAL_MS = 2000;

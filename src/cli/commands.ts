@@ -64,13 +64,13 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: "agent",
     summary: "make this machine a gateway node",
     group: SERVICES,
-    load: async () => (await import("../agent/agent-command.ts")).agentCommand(),
+    load: async () => (await import("./agent-command.ts")).agentCommand(),
   },
   {
     name: "lab",
     summary: "build little clouds out of network namespaces",
     group: OTHER,
-    load: async () => (await import("../lab/commands.ts")).labCommand(),
+    load: async () => (await import("./lab-command.ts")).labCommand(),
   },
   {
     name: "version",

@@ -1,10 +1,10 @@
 /** The program `natto`: reads the command line, loads the one command that it calls, runs it, and turns errors into exit codes. */
 import { Command, CommanderError } from "commander";
 import { asNattoError, ERRORS } from "../errors.ts";
+import { NATTO_VERSION } from "../version.ts";
 import { COMMANDS } from "./commands.ts";
 import { withConnection } from "./connection.ts";
 import { errorText } from "./error-text.ts";
-import { NATTO_VERSION } from "./version.ts";
 
 const EXAMPLES = `
 Examples:

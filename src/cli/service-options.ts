@@ -1,8 +1,8 @@
 /** Options and life of the long-running services `natto server` and `natto controller`. */
 import { Option } from "commander";
 import type { Logger } from "pino";
+import { LOG_LEVELS, type LogLevel, openLogger } from "../logger.ts";
 import type { Store } from "../store/store.ts";
-import { LOG_LEVELS, type LogLevel, openLogger } from "./logger.ts";
 import { untilStopped } from "./stop-signal.ts";
 
 export interface ServiceOptions {

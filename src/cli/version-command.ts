@@ -1,7 +1,7 @@
 /** `natto version` */
 import { Command } from "commander";
+import { NATTO_VERSION } from "../version.ts";
 import { type Format, formatDocument, outputOption, print } from "./output.ts";
-import { NATTO_VERSION } from "./version.ts";
 
 export function versionCommand(): Command {
   return new Command("version")

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import { pino } from "pino";
 import { API_GROUP_PATH } from "../model/meta.ts";
+import type { Status } from "../model/status.ts";
 import { openMemoryStore } from "../store/memory-store.ts";
 import type { Store } from "../store/store.ts";
 import { type RunningServer, startServer } from "./server.ts";
-import type { Status } from "./status.ts";
 
 export interface TestServer {
   readonly server: RunningServer;

@@ -10,17 +10,17 @@ import Fastify, {
   LogController,
 } from "fastify";
 import type { Logger } from "pino";
-import { NATTO_VERSION } from "../cli/version.ts";
 import { asNattoError, ERRORS, NattoError } from "../errors.ts";
 import type { Kind } from "../model/kinds.ts";
 import { API_VERSION } from "../model/meta.ts";
+import { statusOf } from "../model/status.ts";
 import type { Store } from "../store/store.ts";
+import { BOOKMARK_MS } from "../store/store.ts";
+import { NATTO_VERSION } from "../version.ts";
 import { makeAdmittedStore } from "./admitted-store.ts";
 import { makeServerMetrics, type ServerMetrics } from "./metrics.ts";
 import { requestError, wrongPath } from "./request-errors.ts";
 import { addKindRoutes, MERGE_PATCH } from "./routes.ts";
-import { statusOf } from "./status.ts";
-import { BOOKMARK_MS } from "./watch-stream.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {

@@ -7,10 +7,8 @@ import type { ServerResponse } from "node:http";
 import { asNattoError } from "../errors.ts";
 import type { Kind } from "../model/kinds.ts";
 import { API_VERSION } from "../model/meta.ts";
+import { statusOf } from "../model/status.ts";
 import type { Selection, Store, WatchEvent } from "../store/store.ts";
-import { statusOf } from "./status.ts";
-
-export const BOOKMARK_MS = 5_000;
 
 export interface WatchStreamOptions {
   readonly bookmarkMs: number;

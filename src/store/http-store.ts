@@ -2,9 +2,9 @@
 import { asNattoError, NattoError } from "../errors.ts";
 import { type AnyObject, type Kind, kindInfo, type ObjectOf } from "../model/kinds.ts";
 import { API_GROUP_PATH, DEFAULT_NAMESPACE } from "../model/meta.ts";
-import { errorOfStatus } from "../server/status.ts";
-import { BOOKMARK_MS } from "../server/watch-stream.ts";
+import { errorOfStatus } from "../model/status.ts";
 import {
+  BOOKMARK_MS,
   keyOf,
   type ListResult,
   type ObjectKey,

@@ -85,6 +85,9 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** A watch that is served over a network carries a bookmark at least this often (ms), so that a quiet store is told from a dead connection. */
+export const BOOKMARK_MS = 5_000;
+
 /** `kind/namespace/name`: the identity of an object in maps and in stores. */
 export function keyText(key: ObjectKey): string {
   return `${key.kind}/${key.namespace ?? ""}/${key.name}`;

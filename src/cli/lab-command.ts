@@ -2,13 +2,13 @@
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { Command, Option } from "commander";
-import { type Format, formatDocument, outputOption, print, say } from "../cli/output.ts";
-import { tableLines } from "../cli/table.ts";
 import { NattoError } from "../errors.ts";
-import { openLab, requireRoot, upLab } from "./lab.ts";
-import { hostEnvironment, inNamespace } from "./lab-process.ts";
-import { type HostStatus, type LabStatus, labStatus, pickLab } from "./lab-status.ts";
-import { downLab } from "./teardown.ts";
+import { openLab, requireRoot, upLab } from "../lab/lab.ts";
+import { hostEnvironment, inNamespace } from "../lab/lab-process.ts";
+import { type HostStatus, type LabStatus, labStatus, pickLab } from "../lab/lab-status.ts";
+import { downLab } from "../lab/teardown.ts";
+import { type Format, formatDocument, outputOption, print, say } from "./output.ts";
+import { tableLines } from "./table.ts";
 
 interface NameOption {
   readonly name?: string;

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { temporaryFolder } from "./fixtures.ts";
+import { temporaryFolder } from "../agent/fixtures.ts";
 
 const SCENARIO = join(import.meta.dirname, "agent-command.scenario.ts");
 const OBJECT = join(import.meta.dirname, "../../build/natto.bpf.o");

@@ -1,5 +1,5 @@
 /** One task that runs again and again, never twice at once: after the delay that it asks for, or when it is kicked. */
-import { NattoError } from "../errors.ts";
+import { NattoError } from "./errors.ts";
 
 export interface TaskLoop {
   /** Runs the task as soon as it may: now, or right after the run that is under way. Many kicks may make one run. */

@@ -8,10 +8,10 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { pino } from "pino";
+import { nodeConfig } from "../agent/fixtures.ts";
 import { startServer } from "../server/server.ts";
 import { until } from "../store/fixtures.ts";
 import { openMemoryStore } from "../store/memory-store.ts";
-import { nodeConfig } from "./fixtures.ts";
 
 const NATTO = join(import.meta.dirname, "../../bin/natto");
 const folder = process.argv[2];

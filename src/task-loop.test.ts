@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { rejectsWith, until } from "../store/fixtures.ts";
+import { rejectsWith, until } from "./store/fixtures.ts";
 import { startTaskLoop, withDeadline, within } from "./task-loop.ts";
 
 const NEVER_MS = 3_600_000;

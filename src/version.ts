@@ -1,4 +1,4 @@
 /** Natto's version, as it stands in package.json. */
-import manifest from "../../package.json" with { type: "json" };
+import manifest from "../package.json" with { type: "json" };
 
 export const NATTO_VERSION: string = manifest.version;

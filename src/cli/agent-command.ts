@@ -1,9 +1,9 @@
 /** `natto agent`: runs the agent of this machine, or takes back all that it made. */
 import { Command, InvalidArgumentError, Option } from "commander";
-import manifest from "../../package.json" with { type: "json" };
-import type { LogLevel } from "../cli/logger.ts";
+import type { AgentOptions } from "../agent/agent.ts";
 import { NattoError } from "../errors.ts";
-import type { AgentOptions } from "./agent.ts";
+import type { LogLevel } from "../logger.ts";
+import { NATTO_VERSION } from "../version.ts";
 
 const DEFAULT_PIN_FOLDER = "/sys/fs/bpf/natto";
 const DEFAULT_STATE_FOLDER = "/var/lib/natto";
@@ -65,10 +65,10 @@ async function run(flags: AgentFlags): Promise<void> {
   const identity = identityOf(flags);
   const { pinFolder, stateFolder, maxSessions } = flags;
   // Loaded here, so that other commands need not load them.
-  const { startAgent } = await import("./agent.ts");
+  const { startAgent } = await import("../agent/agent.ts");
   const { openStore } = await import("../store/open-store.ts");
-  const { openLogger } = await import("../cli/logger.ts");
-  const { untilStopped } = await import("../cli/stop-signal.ts");
+  const { openLogger } = await import("../logger.ts");
+  const { untilStopped } = await import("./stop-signal.ts");
   const { openDataplane } = await import("../dataplane/xdp-dataplane.ts");
   const store = await openStore(identity.store);
   const logger = openLogger(flags.logLevel);
@@ -80,14 +80,11 @@ async function run(flags: AgentFlags): Promise<void> {
     store,
     openDataplane,
     logger,
-    version: manifest.version,
+    version: NATTO_VERSION,
   };
   const stopped = untilStopped();
   const agent = await startAgent(options);
-  logger.info(
-    { version: manifest.version, cell: identity.cell },
-    `agent of node ${identity.node} is running`,
-  );
+  logger.info({ version: NATTO_VERSION, cell: identity.cell }, `agent of node ${identity.node} is running`);
   await stopped;
   await agent.close();
   await store.close();
@@ -96,7 +93,7 @@ async function run(flags: AgentFlags): Promise<void> {
 }
 
 async function cleanUp({ pinFolder, stateFolder }: AgentFlags): Promise<void> {
-  const { cleanupAgent } = await import("./cleanup.ts");
+  const { cleanupAgent } = await import("../agent/cleanup.ts");
   const { cleanupDataplane } = await import("../dataplane/xdp-dataplane.ts");
   const removed = await cleanupAgent({ pinFolder, stateFolder, cleanupDataplane });
   for (const thing of removed) process.stdout.write(`removed ${thing}\n`);

@@ -7,13 +7,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { requireRoot } from "./lab.ts";
-import { freshLabName } from "./lab-name.ts";
-import type { LabStatus } from "./lab-status.ts";
-import { leftovers } from "./leftovers.ts";
-import { identify, isAlive } from "./process-table.ts";
-import { type CommandResult, runCommand } from "./run-command.ts";
-import { readProcess, runFolder } from "./run-folder.ts";
+import { requireRoot } from "../lab/lab.ts";
+import { freshLabName } from "../lab/lab-name.ts";
+import type { LabStatus } from "../lab/lab-status.ts";
+import { leftovers } from "../lab/leftovers.ts";
+import { identify, isAlive } from "../lab/process-table.ts";
+import { type CommandResult, runCommand } from "../lab/run-command.ts";
+import { readProcess, runFolder } from "../lab/run-folder.ts";
 
 const NATTO = join(import.meta.dirname, "../../bin/natto");
 let folder: string;
@@ -156,7 +156,7 @@ test("A file that is wrong is refused with the field, and nothing is made.", asy
   );
   const up = await natto("up", path);
   assert.equal(up.code, 2);
-  assert.match(up.stderr, /Lab wrong is invalid: spec\.hosts\[0\]\.role: found "switch"/);
+  assert.match(up.stderr, /Lab wrong is invalid\n\s+spec\.hosts\[0\]\.role: found "switch"/);
   assert.equal(existsSync(join(process.env.NATTO_LAB_DIR ?? "", "wrong")), false);
 });
 
