@@ -22,23 +22,23 @@ export function shortlist(fleet: Fleet, gatewayHash: number, size: number): Shor
 }
 
 function bestOf({ nodes, hashes, weights }: Zone, gatewayHash: number, depth: number): readonly Candidate[] {
-  // In descending order of score; one place more than needed, so that an insertion can push the last one out.
-  const scores = new Float64Array(depth + 1);
-  const places = new Int32Array(depth + 1);
-  let count = 0;
+  // In descending order of score. Scores stand apart from places so that nothing is made for nodes that drop out again.
+  const scores: number[] = [];
+  const places: number[] = [];
   for (let i = 0; i < hashes.length; i++) {
-    if (count === depth && scoreBound(gatewayHash, hashes[i]!, weights[i]!) < scores[depth - 1]!) continue;
+    const isFull = scores.length === depth;
+    if (isFull && scoreBound(gatewayHash, hashes[i]!, weights[i]!) < scores[depth - 1]!) continue;
     const fresh = score(gatewayHash, hashes[i]!, weights[i]!);
-    let at = count;
+    let at = isFull ? depth - 1 : scores.length;
+    if (isFull && fresh <= scores[at]!) continue;
     for (; at > 0 && fresh > scores[at - 1]!; at--) {
       scores[at] = scores[at - 1]!;
       places[at] = places[at - 1]!;
     }
     scores[at] = fresh;
     places[at] = i;
-    if (count < depth) count++;
   }
-  return Array.from(places.subarray(0, count), (place, at) => ({ node: nodes[place]!, score: scores[at]! }));
+  return places.map((place, at) => ({ node: nodes[place]!, score: scores[at]! }));
 }
 
 /** Higher score first; equal scores (a collision of hashes) by name, so that the order is total. */
