@@ -8,6 +8,7 @@
 #include "forward.h"
 #include "maps.h"
 #include "packet.h"
+#include "reset.h"
 #include "sessions.h"
 #include "slots.h"
 #include "sweep.h"
@@ -94,6 +95,11 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 	__u64 now = now_ns(config);
 	enum counter failed = create_session(p, network, slot_index, public, address, now, &session);
 
+	if (failed == DROP_NOT_SYN && may_reset(now) && make_reset(ctx, p)) {
+		count(DROP_NOT_SYN, p->length);
+		count(RESETS_SENT, p->length);
+		return XDP_TX;
+	}
 	if (failed || !session)
 		return drop(failed, p->length);
 	note(session, p, direction, now);

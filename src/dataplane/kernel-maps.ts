@@ -20,6 +20,7 @@ export const MAP_NAMES = [
   "free_records",
   "sweeper",
   "counters",
+  "reset_limits",
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 

@@ -17,6 +17,7 @@ export const COUNTERS = [
   "steered_in",
   "unwrapped",
   "probes_answered",
+  "resets_sent",
   "sessions_created",
   "sessions_expired",
   "drop_malformed",

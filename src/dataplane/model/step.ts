@@ -4,6 +4,7 @@
  */
 import { type Ipv4View, parseIpv4 } from "../packet.ts";
 import { type Classified, classify } from "./classify.ts";
+import { resetFor } from "./reset.ts";
 import { findSession, type Indexed, notePacket, openSession } from "./sessions.ts";
 import {
   type Counter,
@@ -139,12 +140,20 @@ function handleUnknown(
   }
   if (direction === "inbound" || quoted) return drop(state, "drop_no_session"); // 13
   const opened = openSession(config, state, slot, tuple, tcpFlags); // 14
-  if (!opened.ok) return drop(state, opened.drop);
+  if (!opened.ok) return opened.drop === "drop_not_syn" ? failFast(state, packet) : drop(state, opened.drop);
   const created = counted(
     "sessions_created",
     forwardSession(opened.state, packet, opened.session, classified),
   );
   return opened.endedStale ? counted("sessions_expired", created) : created;
+}
+
+/** Step 14: the middle of a connection that nobody knows is dropped, and answered with a reset unless it is one itself. */
+function failFast(state: State, { frame, ip }: Directed): Outcome {
+  const dropped = drop(state, "drop_not_syn");
+  const reset = resetFor(frame, ip);
+  if (!reset) return dropped;
+  return { state, verdict: { kind: "transmit" }, packet: reset, counters: ["drop_not_syn", "resets_sent"] };
 }
 
 function slotOf(gateway: Gateway, tuple: Tuple, direction: Direction): SlotName | undefined {
