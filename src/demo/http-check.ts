@@ -1,14 +1,25 @@
 /** Real HTTP through the cloud: every endpoint fetches bodies, which must arrive as they were sent. */
+import { NattoError } from "../errors.ts";
 import type { Lab } from "../lab/lab.ts";
+import type { HttpResult } from "../lab/traffic/http-client.ts";
 import { httpRequests } from "../lab/traffic/traffic.ts";
 import { address } from "../model/ipv4.ts";
 import type { Placement } from "../model/placement.ts";
 import { FABRIC_NETWORK, inboundSlot, outboundSlot } from "../model/slots.ts";
 import { listObjects } from "./cloud.ts";
-import { type FlowEnds, type FlowPath, flowPaths, hostAddress, parseEndpoint } from "./flow-paths.ts";
+import {
+  type Endpoint,
+  type FlowEnds,
+  type FlowPath,
+  flowPaths,
+  hostAddress,
+  parseEndpoint,
+} from "./flow-paths.ts";
 
 export interface Download {
   readonly host: string;
+  /** As the server saw it. */
+  readonly outside: Endpoint;
   readonly bytes: number;
   readonly intact: boolean;
   /** Whether the public address and port lie in the slot that the slot functions name for the endpoint. */
@@ -45,33 +56,50 @@ function liesInOwnSlot(placements: readonly Placement[], ends: FlowEnds): boolea
 /** Every endpoint at once; the paths are those of the fabric as it is. */
 export async function downloadAll(lab: Lab, options: DownloadOptions): Promise<readonly Download[]> {
   const { endpoints, server, bytes, count } = options;
-  const remote = { address: hostAddress(lab, server), port: 80 };
-  const url = `http://${remote.address}/bytes/${bytes}`;
-  const responses = await Promise.all(
-    endpoints.map(async (host) =>
-      (await httpRequests(lab, host, { urls: [url], count })).map((response) => ({ host, response })),
-    ),
+  const fetched = await Promise.all(
+    endpoints.map((host) => httpRequests(lab, host, { urls: [bodyUrl(lab, server, bytes)], count })),
   );
+  const responses = fetched.flatMap((results, i) =>
+    results.map((result) => ({ host: endpoints[i]!, result })),
+  );
+  return judgeTransfers(lab, server, responses);
+}
+
+/** Where a server has a body of so many bytes. */
+export function bodyUrl(lab: Lab, server: string, bytes: number): string {
+  return `http://${hostAddress(lab, server)}/bytes/${bytes}`;
+}
+
+/** What came of requests to the HTTP port of a server, each with its path through the fabric as it is. */
+export async function judgeTransfers(
+  lab: Lab,
+  server: string,
+  responses: readonly { readonly host: string; readonly result: HttpResult }[],
+): Promise<readonly Download[]> {
+  const remote = { address: hostAddress(lab, server), port: 80 };
   const placements = await listObjects(lab, "Placement");
-  const all = responses.flat();
-  const ends = all.map(
-    ({ host, response }): FlowEnds => ({
+  const ends = responses.map(({ host, result }): FlowEnds => {
+    if (result.localPort === undefined || result.outside === undefined) {
+      throw new NattoError("Unavailable", `${host} got no answer from ${result.url}: ${result.error}`);
+    }
+    return {
       protocol: "tcp",
       host,
-      inside: { address: hostAddress(lab, host), port: response.localPort ?? 0 },
-      public: parseEndpoint(response.outside ?? ":0"),
+      inside: { address: hostAddress(lab, host), port: result.localPort },
+      public: parseEndpoint(result.outside),
       remoteHost: server,
       remote,
-    }),
-  );
+    };
+  });
   const paths = await flowPaths(lab, placements, ends);
-  return all.map(({ host, response }, i) => ({
+  return responses.map(({ host, result }, i) => ({
     host,
-    bytes: response.bytes,
-    intact: response.intact === true,
+    outside: ends[i]!.public,
+    bytes: result.bytes,
+    intact: result.intact === true,
     inOwnSlot: liesInOwnSlot(placements, ends[i]!),
     path: paths[i]!,
-    milliseconds: response.milliseconds,
+    milliseconds: result.milliseconds,
   }));
 }
 

@@ -3,6 +3,8 @@
  * a node's links are cut and its agent is killed, without warning; then every flow's losses are counted, in both directions.
  */
 import type { Lab } from "../lab/lab.ts";
+import type { FreshReport } from "../lab/traffic/fresh-flows.ts";
+import type { TcpFlowReport } from "../lab/traffic/tcp-flows.ts";
 import { startProber } from "../lab/traffic/traffic.ts";
 import type { UdpFlowReport } from "../lab/traffic/udp-flows.ts";
 import { listObjects } from "./cloud.ts";
@@ -26,6 +28,8 @@ export interface ProbeOptions {
   /** Lasting UDP flows of each endpoint, and packets per second of each flow. */
   readonly flows: number;
   readonly rate: number;
+  /** Lasting TCP connections of each endpoint, at the same rate. Default 0. */
+  readonly tcp?: number;
   /** New flows that each endpoint tries in a second. */
   readonly fresh: number;
 }
@@ -39,6 +43,9 @@ export interface ProbedFlow {
 
 export interface ProbeReport {
   readonly flows: readonly ProbedFlow[];
+  readonly tcp: readonly TcpFlowReport[];
+  /** Endpoint → what became of its new flows. */
+  readonly fresh: ReadonlyMap<string, FreshReport>;
   /** Endpoint → the longest time in which its new flows were not answered, in milliseconds. */
   readonly freshGaps: ReadonlyMap<string, number>;
 }
@@ -56,13 +63,14 @@ export function lostPackets({ lostOutbound, lostInbound, unresolved }: UdpFlowRe
 
 /** Starts probing from all endpoints, and waits until every flow has been answered and its path is known. */
 export async function startProbing(lab: Lab, options: ProbeOptions): Promise<Probing> {
-  const { endpoints, server, flows, rate, fresh } = options;
+  const { endpoints, server, flows, rate, tcp = 0, fresh } = options;
   const remote = { address: hostAddress(lab, server), port: PROBE_PORT };
   const probers = await Promise.all(
     endpoints.map((host) =>
       startProber(lab, host, {
         server: remote.address,
         udp: flows,
+        tcp,
         rate,
         fresh,
         localPort: FIRST_LOCAL_PORT,
@@ -90,6 +98,8 @@ export async function startProbing(lab: Lab, options: ProbeOptions): Promise<Pro
       const probed = reports.flatMap(({ udp }, i) => udp.map((report) => ({ host: endpoints[i]!, report })));
       return {
         flows: probed.map((flow, i) => ({ ...flow, path: paths[i]! })),
+        tcp: reports.flatMap((report) => report.tcp),
+        fresh: new Map(reports.flatMap(({ fresh: f }, i) => (f ? [[endpoints[i]!, f] as const] : []))),
         freshGaps: new Map(reports.map(({ fresh: f }, i) => [endpoints[i]!, f?.longestGap?.ms ?? 0])),
       };
     },
