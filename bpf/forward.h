@@ -2,7 +2,9 @@
 /* Sending packets on: by the kernel's routes, or wrapped to the node that owns their slot (VXLAN, RFC 7348). */
 #pragma once
 #include <linux/if_ether.h>
+#include "answers.h"
 #include "packet.h"
+#include "sessions.h"
 #include "slots.h"
 
 #ifndef AF_INET
@@ -29,56 +31,77 @@ struct wrap {
 
 _Static_assert(WRAP_LENGTH == 50, "RFC 7348 over IPv4 adds 50 bytes");
 
-/* Routes the packet by the kernel's tables. Returns the verdict; drops are counted, and *routed says that it was not dropped. */
-static __always_inline int route(struct xdp_md *ctx, struct ethhdr *eth, struct iphdr *ip, __u32 length, int *routed)
+/*
+ * Asks the kernel's routing tables, before anything is changed, where a packet like `ip` would go with these addresses, and with this
+ * protocol and length.
+ */
+static __always_inline long find_route(struct xdp_md *ctx, struct bpf_fib_lookup *fib, const struct iphdr *ip, __u8 protocol,
+				       __u16 length, __be32 source, __be32 destination)
 {
-	struct bpf_fib_lookup fib = {
+	*fib = (struct bpf_fib_lookup){
 		.family = AF_INET,
 		.tos = ip->tos,
-		.l4_protocol = ip->protocol,
-		.tot_len = bpf_ntohs(ip->tot_len),
+		.l4_protocol = protocol,
+		.tot_len = length,
 		.ifindex = ctx->ingress_ifindex,
-		.ipv4_src = ip->saddr,
-		.ipv4_dst = ip->daddr,
+		.ipv4_src = source,
+		.ipv4_dst = destination,
 	};
-
-	*routed = 1;
-	switch (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0)) {
-	case BPF_FIB_LKUP_RET_SUCCESS:
-		decrement_ttl(ip);
-		__builtin_memcpy(eth->h_dest, fib.dmac, ETH_ALEN);
-		__builtin_memcpy(eth->h_source, fib.smac, ETH_ALEN);
-		return bpf_redirect(fib.ifindex, 0);
-	case BPF_FIB_LKUP_RET_NO_NEIGH:	/* the kernel asks for the neighbour and forwards this one */
-	case BPF_FIB_LKUP_RET_NOT_FWDED:	/* to this node itself, or without a route: the kernel answers */
-		return XDP_PASS;
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		count(DROP_TOO_BIG, length);
-		break;
-	default:
-		count(DROP_NO_ROUTE, length);
-	}
-	*routed = 0;
-	return XDP_DROP;
+	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 }
 
-/* Rewrites a packet of a session, routes it, and counts it. */
-static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const struct record *r, enum direction direction)
+/* Whether the kernel takes the packet: to ask for the neighbour, to answer for this node, or to say that there is no route. */
+static __always_inline int is_for_kernel(long route)
+{
+	return route == BPF_FIB_LKUP_RET_NO_NEIGH || route == BPF_FIB_LKUP_RET_NOT_FWDED;
+}
+
+/* Sends a packet that is as it should be where the route says. */
+static __always_inline int send_on(const struct bpf_fib_lookup *fib, long route, struct ethhdr *eth, struct iphdr *ip)
+{
+	if (is_for_kernel(route))
+		return XDP_PASS;
+	decrement_ttl(ip);
+	__builtin_memcpy(eth->h_dest, fib->dmac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, fib->smac, ETH_ALEN);
+	return bpf_redirect(fib->ifindex, 0);
+}
+
+/* Drops what the route does not take. A sender that wants to know (path MTU discovery) is told how much it takes. */
+static __always_inline int refuse(struct xdp_md *ctx, const struct packet *p, const struct config *config,
+				  enum direction direction, long route, __u16 mtu)
+{
+	if (route != BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		count(DROP_NO_ROUTE, p->length);
+		return XDP_DROP;
+	}
+	count(DROP_TOO_BIG, p->length);
+	/* Inside the node may show its own address; outside only the one that the sender knows. */
+	return answer_too_big(ctx, p, direction == OUTBOUND ? config->node_address : p->destination, mtu, now_ns(config));
+}
+
+/* Rewrites a packet of a session and sends it on. */
+static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const struct config *config,
+				     const struct record *r, enum direction direction)
 {
 	void *end = (void *)(long)ctx->data_end;
-	int routed, verdict;
+	int outbound = direction == OUTBOUND;
+	__be32 address = outbound ? r->public_address : r->inside_address;
+	__be16 port = outbound ? r->public_port : r->inside_port;
+	struct bpf_fib_lookup fib;
+	long route = find_route(ctx, &fib, p->ip, p->ip->protocol, p->ip_length, outbound ? address : p->ip->saddr,
+				outbound ? p->ip->daddr : address);
 
+	if (route != BPF_FIB_LKUP_RET_SUCCESS && !is_for_kernel(route))
+		return refuse(ctx, p, config, direction, route, fib.mtu_result);
 	if (p->quoted)
-		rewrite_error(p, direction == OUTBOUND, direction == OUTBOUND ? r->public_address : r->inside_address,
-			      direction == OUTBOUND ? r->public_port : r->inside_port, end);
-	else if (direction == OUTBOUND)
-		rewrite(p, &p->ip->saddr, r->public_address, 1, r->public_port, end);
+		rewrite_error(p, outbound, address, port, end);
+	else if (outbound)
+		rewrite(p, &p->ip->saddr, address, 1, port, end);
 	else
-		rewrite(p, &p->ip->daddr, r->inside_address, 0, r->inside_port, end);
-	verdict = route(ctx, p->eth, p->ip, p->length, &routed);
-	if (routed)
-		count(direction == OUTBOUND ? TRANSLATED_OUT : TRANSLATED_IN, p->length);
-	return verdict;
+		rewrite(p, &p->ip->daddr, address, 0, port, end);
+	count(outbound ? TRANSLATED_OUT : TRANSLATED_IN, p->length);
+	return send_on(&fib, route, p->eth, p->ip);
 }
 
 static __always_inline void set_wrap_mac(__u8 *mac, __u8 last)
@@ -96,28 +119,22 @@ static __always_inline int is_wrap_mac(const __u8 *mac)
 	return mac[0] == 0x02 && mac[1] == 0x4e && mac[2] == 0x41 && mac[3] == 0x54 && mac[4] == 0x00;
 }
 
-static __always_inline __u16 header_checksum(const struct iphdr *ip)
-{
-	const __u16 *words = (const __u16 *)ip;
-	__u32 sum = 0;
-
-	for (int i = 0; i < 10; i++)
-		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
 /* Wraps the packet and sends it to the node that owns its slot. */
 static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const struct config *config, __be32 owner,
 				 __u32 network, enum direction direction)
 {
 	struct ethhdr old_eth = *p->eth;
-	__u32 length = p->length, inner_length = p->ip_length;
+	__u32 length = p->length;
 	__u32 ports = (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port);
 	__u32 entropy = mix32(bpf_ntohl(p->source) ^ bpf_ntohl(p->destination) ^ ports);
-	int routed, verdict;
+	__u16 outer_length = p->ip_length + WRAP_LENGTH;
+	struct bpf_fib_lookup fib;
+	/* The outer header has no type of service of its own: the zero one. */
+	struct iphdr plain = {};
+	long route = find_route(ctx, &fib, &plain, IPPROTO_UDP, outer_length, config->node_address, owner);
 
+	if (route != BPF_FIB_LKUP_RET_SUCCESS && !is_for_kernel(route))
+		return refuse(ctx, p, config, direction, route, fib.mtu_result - WRAP_LENGTH);
 	if (bpf_xdp_adjust_head(ctx, -(int)WRAP_LENGTH)) {
 		count(DROP_TOO_BIG, length);
 		return XDP_DROP;
@@ -128,15 +145,13 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 	if ((void *)(w + 1) > (void *)(long)ctx->data_end)
 		return XDP_DROP;
 
-	__u16 outer_length = inner_length + WRAP_LENGTH;
-
 	w->eth = old_eth;
 	w->ip = (struct iphdr){
 		.version = 4,
 		.ihl = 5,
 		.tot_len = bpf_htons(outer_length),
 		.frag_off = bpf_htons(0x4000),
-		.ttl = 64 + 1,	/* route() takes one off */
+		.ttl = 64 + 1,	/* send_on(), or the kernel, takes one off */
 		.protocol = IPPROTO_UDP,
 		.saddr = config->node_address,
 		.daddr = owner,
@@ -152,10 +167,8 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 	set_wrap_mac(w->inner_eth.h_source, direction);
 	w->inner_eth.h_proto = bpf_htons(ETH_P_IP);
 
-	verdict = route(ctx, &w->eth, &w->ip, length, &routed);
-	if (routed)
-		count(direction == OUTBOUND ? STEERED_OUT : STEERED_IN, length);
-	return verdict;
+	count(direction == OUTBOUND ? STEERED_OUT : STEERED_IN, length);
+	return send_on(&fib, route, &w->eth, &w->ip);
 }
 
 /* Sends a peer's probe back to where it came from. */

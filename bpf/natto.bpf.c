@@ -5,10 +5,10 @@
  * An established packet takes the short way: its session is found by one look-up, its slot is seen to be ours, it is rewritten and
  * sent on. Only for the others do we ask whose they are, which slot they belong to, and which node owns it.
  */
+#include "answers.h"
 #include "forward.h"
 #include "maps.h"
 #include "packet.h"
-#include "reset.h"
 #include "sessions.h"
 #include "slots.h"
 #include "sweep.h"
@@ -95,15 +95,14 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 	__u64 now = now_ns(config);
 	enum counter failed = create_session(p, network, slot_index, public, address, now, &session);
 
-	if (failed == DROP_NOT_SYN && may_reset(now) && make_reset(ctx, p)) {
+	if (failed == DROP_NOT_SYN) {
 		count(DROP_NOT_SYN, p->length);
-		count(RESETS_SENT, p->length);
-		return XDP_TX;
+		return answer_reset(ctx, p, now);
 	}
 	if (failed || !session)
 		return drop(failed, p->length);
 	note(session, p, direction, now);
-	return translate(ctx, p, session, direction);
+	return translate(ctx, p, config, session, direction);
 }
 
 static __always_inline int process(struct xdp_md *ctx, enum role role)
@@ -155,7 +154,7 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 				return XDP_PASS;
 			if (!p.quoted)
 				note(session, &p, direction, now_ns(config));
-			return translate(ctx, &p, session, direction);
+			return translate(ctx, &p, config, session, direction);
 		}
 	}
 	return begin(ctx, &p, config, FABRIC_NETWORK, direction, was_wrapped);

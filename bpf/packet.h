@@ -154,6 +154,18 @@ static __always_inline enum parsed parse(struct xdp_md *ctx, struct packet *p)
 	return IPV4;
 }
 
+static __always_inline __u16 header_checksum(const struct iphdr *ip)
+{
+	const __u16 *words = (const __u16 *)ip;
+	__u32 sum = 0;
+
+	for (int i = 0; i < 10; i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
 /* RFC 1624, equation 3, for a change of up to 32 bits. */
 static __always_inline __u16 adjust_checksum(__u16 checksum, __u32 removed, __u32 added)
 {

@@ -20,7 +20,7 @@ export const MAP_NAMES = [
   "free_records",
   "sweeper",
   "counters",
-  "reset_limits",
+  "answer_limits",
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 

@@ -132,9 +132,15 @@ test("every packet that goes astray is counted once, and only as a drop when it 
     if (event.kind !== "packet") return;
     const { verdict, counters, packet } = event.outcome;
     const drops = counters.filter((counter) => counter.startsWith("drop_"));
-    // What is answered with a reset is dropped, though a packet is sent.
-    const answered = counters.includes("resets_sent") ? ["drop_not_syn"] : [];
-    assert.deepEqual(drops, verdict.kind === "drop" ? [verdict.counter] : answered);
+    // What is answered is dropped, though a packet is sent.
+    const reasons = { resets_sent: "drop_not_syn", too_big_sent: "drop_too_big" };
+    const answered = Object.entries(reasons).filter(([sent]) =>
+      (counters as readonly string[]).includes(sent),
+    );
+    assert.deepEqual(
+      drops,
+      verdict.kind === "drop" ? [verdict.counter] : answered.map(([, reason]) => reason),
+    );
     assert.equal(packet === undefined, verdict.kind === "drop");
     const endings: readonly Counter[] = ["translated_out", "translated_in", "steered_out", "steered_in"];
     const ended = counters.filter((counter) => endings.includes(counter)).length;

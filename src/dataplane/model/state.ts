@@ -18,6 +18,7 @@ export const COUNTERS = [
   "unwrapped",
   "probes_answered",
   "resets_sent",
+  "too_big_sent",
   "sessions_created",
   "sessions_expired",
   "drop_malformed",

@@ -3,8 +3,8 @@
  * numbers of steps stand here, and is the oracle for the XDP program. It changes nothing: it returns the next state.
  */
 import { type Ipv4View, parseIpv4 } from "../packet.ts";
+import { resetFor, tooBigFor } from "./answers.ts";
 import { type Classified, classify } from "./classify.ts";
-import { resetFor } from "./reset.ts";
 import { findSession, type Indexed, notePacket, openSession } from "./sessions.ts";
 import {
   type Counter,
@@ -107,7 +107,7 @@ function handle(config: ModelConfig, state: State, packet: Directed): Outcome {
   const session = classified.ok ? findSession(config, state, classified.tuple, direction) : undefined;
   if (classified.ok && session) {
     if (ip.ttl <= 1) return kernel(state, frame); // 9
-    return forwardSession(state, packet, session, classified); // 10
+    return forwardSession(config, state, packet, session, classified); // 10
   }
   // Of an error that a router inside sends, the endpoint is the one that the quoted packet went to.
   const source = classified.ok ? classified.tuple.source.address : ip.source;
@@ -143,7 +143,7 @@ function handleUnknown(
   if (!opened.ok) return opened.drop === "drop_not_syn" ? failFast(state, packet) : drop(state, opened.drop);
   const created = counted(
     "sessions_created",
-    forwardSession(opened.state, packet, opened.session, classified),
+    forwardSession(config, opened.state, packet, opened.session, classified),
   );
   return opened.endedStale ? counted("sessions_expired", created) : created;
 }
@@ -166,11 +166,13 @@ function steer(config: ModelConfig, state: State, packet: Directed, tuple: Tuple
   const { frame, ip, direction, route } = packet;
   const wrapped = wrap(config, frame, ip, tuple, direction, owner);
   const sent = forward(wrapped, ip.totalBytes + WRAP_BYTES, route(owner));
+  if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu - WRAP_BYTES, false);
   return finish(state, sent, direction === "outbound" ? "steered_out" : "steered_in");
 }
 
 /** Steps 15 to 17. */
 function forwardSession(
+  config: ModelConfig,
   state: State,
   packet: Directed,
   session: Indexed<Session>,
@@ -186,10 +188,20 @@ function forwardSession(
     : translate(frame, ip, direction, to); // 15
   const destination = outbound ? ip.destination : record.inside.address;
   const sent = forward(translated, ip.totalBytes, route(destination)); // 16
+  if (sent.kind === "too-big") return refuse(config, noted, packet, sent.mtu, quoted !== undefined);
   return finish(noted, sent, outbound ? "translated_out" : "translated_in");
 }
 
-function finish(state: State, sent: Forwarded, counter: Counter): Outcome {
+/** Step 16: what is too big is dropped, and its sender told so if it wants to know. An ICMP error is never answered. */
+function refuse(config: ModelConfig, state: State, packet: Directed, mtu: number, isError: boolean): Outcome {
+  const { frame, ip, direction } = packet;
+  const from = direction === "outbound" ? config.address : ip.destination;
+  const answer = isError ? undefined : tooBigFor(frame, ip, from, mtu);
+  if (!answer) return drop(state, "drop_too_big");
+  return { state, verdict: { kind: "transmit" }, packet: answer, counters: ["drop_too_big", "too_big_sent"] };
+}
+
+function finish(state: State, sent: Exclude<Forwarded, { kind: "too-big" }>, counter: Counter): Outcome {
   switch (sent.kind) {
     case "drop":
       return drop(state, sent.drop);

@@ -25,7 +25,9 @@ export type RouteLookup = (destination: number) => Route;
 export type Forwarded =
   | { readonly kind: "redirect"; readonly ifindex: number; readonly packet: Buffer }
   | { readonly kind: "kernel"; readonly packet: Buffer }
-  | { readonly kind: "drop"; readonly drop: DropCounter };
+  | { readonly kind: "drop"; readonly drop: DropCounter }
+  /** Larger than the `mtu` of the route. */
+  | { readonly kind: "too-big"; readonly mtu: number };
 
 /** Step 15: gives the endpoint's side of a packet another address and port. `frame` stays as it is. */
 export function translate(frame: Buffer, ip: Ipv4View, direction: Direction, to: AddressPort): Buffer {
@@ -140,7 +142,7 @@ function updateAt(frame: Buffer, at: number, from: readonly number[], to: readon
 export function forward(frame: Buffer, ipBytes: number, route: Route): Forwarded {
   if (route.kind === "none") return { kind: "drop", drop: "drop_no_route" };
   if (route.kind === "local") return { kind: "kernel", packet: frame };
-  if (ipBytes > route.mtu) return { kind: "drop", drop: "drop_too_big" };
+  if (ipBytes > route.mtu) return { kind: "too-big", mtu: route.mtu };
   if (route.kind === "no-neighbour") return { kind: "kernel", packet: frame };
   const packet = Buffer.from(frame);
   decrementTtl(packet);
