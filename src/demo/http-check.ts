@@ -15,6 +15,7 @@ import {
   hostAddress,
   parseEndpoint,
 } from "./flow-paths.ts";
+import type { PortChoice, Way } from "./port-choice.ts";
 
 export interface Download {
   readonly host: string;
@@ -28,13 +29,12 @@ export interface Download {
   readonly milliseconds: number;
 }
 
-export interface DownloadOptions {
-  readonly endpoints: readonly string[];
+export interface TransferOptions {
   readonly server: string;
   /** Of each body. */
   readonly bytes: number;
-  /** Bodies that each endpoint fetches, over connections of their own. */
-  readonly count: number;
+  /** Posts the body instead of getting it. */
+  readonly upload?: boolean;
 }
 
 function liesInOwnSlot(placements: readonly Placement[], ends: FlowEnds): boolean {
@@ -53,25 +53,26 @@ function liesInOwnSlot(placements: readonly Placement[], ends: FlowEnds): boolea
   });
 }
 
-/** Every endpoint at once; the paths are those of the fabric as it is. */
-export async function downloadAll(lab: Lab, options: DownloadOptions): Promise<readonly Download[]> {
-  const { endpoints, server, bytes, count } = options;
-  const fetched = await Promise.all(
-    endpoints.map((host) => httpRequests(lab, host, { urls: [bodyUrl(lab, server, bytes)], count })),
+/** One transfer by each of the chosen ports, all at once; the paths are those of the fabric as it is. */
+export async function transferAll(
+  lab: Lab,
+  choices: readonly PortChoice[],
+  { server, bytes, upload = false }: TransferOptions,
+): Promise<readonly (Download & { readonly way: Way })[]> {
+  const url = `http://${hostAddress(lab, server)}/${upload ? "upload" : `bytes/${bytes}`}`;
+  const responses = await Promise.all(
+    choices.map(async ({ host, localPort }) => {
+      const options = { urls: [url], localPort, timeoutMs: 60_000, ...(upload ? { upload: bytes } : {}) };
+      const [result] = await httpRequests(lab, host, options);
+      return { host, result: result! };
+    }),
   );
-  const responses = fetched.flatMap((results, i) =>
-    results.map((result) => ({ host: endpoints[i]!, result })),
-  );
-  return judgeTransfers(lab, server, responses);
-}
-
-/** Where a server has a body of so many bytes. */
-export function bodyUrl(lab: Lab, server: string, bytes: number): string {
-  return `http://${hostAddress(lab, server)}/bytes/${bytes}`;
+  const judged = await judgeTransfers(lab, server, responses);
+  return judged.map((download, i) => ({ ...download, way: choices[i]!.way }));
 }
 
 /** What came of requests to the HTTP port of a server, each with its path through the fabric as it is. */
-export async function judgeTransfers(
+async function judgeTransfers(
   lab: Lab,
   server: string,
   responses: readonly { readonly host: string; readonly result: HttpResult }[],
@@ -101,9 +102,4 @@ export async function judgeTransfers(
     path: paths[i]!,
     milliseconds: result.milliseconds,
   }));
-}
-
-/** Whether a node other than the owner had to steer the packets of one of the directions. */
-export function wasSteered({ owner, outbound, inbound }: FlowPath): boolean {
-  return outbound !== owner || inbound !== owner;
 }

@@ -8,7 +8,8 @@ import { asNattoError, describeError } from "../errors.ts";
 import { type Lab, upLab } from "../lab/lab.ts";
 import { eventually, gatewayReady, listObjects, natto, nodesReady } from "./cloud.ts";
 import type { Involvement } from "./flow-paths.ts";
-import { type Download, downloadAll, wasSteered } from "./http-check.ts";
+import { transferAll } from "./http-check.ts";
+import { choosePorts, WAYS, type Way, wayOf } from "./port-choice.ts";
 import {
   type LossSummary,
   lostPackets,
@@ -64,21 +65,26 @@ async function declare(lab: Lab): Promise<void> {
 
 async function browse(lab: Lab): Promise<Check[]> {
   const endpoints = hostsOf(lab, "endpoint");
-  step(`Each of the ${endpoints.length} endpoints fetches 2 bodies of 10 MB from a web server outside.`);
-  const downloads = await downloadAll(lab, { endpoints, server: SERVER, bytes: BODY_BYTES, count: 2 });
-  const owners = count(downloads, (d: Download) => d.path.owner);
-  const steered = downloads.filter((d) => wasSteered(d.path));
+  step(`Each of the ${endpoints.length} endpoints fetches two bodies of 10 MB from a web server outside:`);
+  say(
+    "    over a connection that the fabric brings to its owner, and over one that other nodes have to steer to it.",
+  );
+  const [placement] = await listObjects(lab, "Placement");
+  const choices = await choosePorts(lab, placement!, endpoints, SERVER);
+  const downloads = await transferAll(lab, choices, { server: SERVER, bytes: BODY_BYTES });
+  const owners = count(downloads, (d) => d.path.owner);
   const rows = hostsOf(lab, "node").map((node) => {
     const own = downloads.filter((d) => d.path.owner === node);
-    return [node, String(own.length), String(own.filter((d) => wasSteered(d.path)).length)];
+    return [node, ...WAYS.map((way) => String(own.filter((d) => wayOf(d.path) === way).length))];
   });
-  say(indent(tableLines([["OWNER", "CONNECTIONS", "OF THESE STEERED TO IT"], ...rows]).join("\n")));
-  const intact = downloads.filter((d) => d.intact && d.bytes === BODY_BYTES);
+  say(indent(tableLines([["OWNER", "DIRECT", "STEERED"], ...rows]).join("\n")));
+  const intact = (way: Way) =>
+    downloads.filter((d) => wayOf(d.path) === way && d.intact && d.bytes === BODY_BYTES).length;
   return [
     {
       what: "10 MB bodies arrive intact",
-      found: `${intact.length} of ${downloads.length}; ${steered.length} by way of another node`,
-      holds: intact.length === downloads.length && steered.length > 0 && steered.length < downloads.length,
+      found: `${intact("direct")} of ${endpoints.length} direct, ${intact("steered")} of ${endpoints.length} steered`,
+      holds: WAYS.every((way) => intact(way) === endpoints.length),
     },
     {
       what: "every node carries flows",

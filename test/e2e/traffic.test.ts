@@ -2,18 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { listObjects, natto } from "../../src/demo/cloud.ts";
-import {
-  type FlowEnds,
-  type FlowPath,
-  flowPaths,
-  hostAddress,
-  parseEndpoint,
-} from "../../src/demo/flow-paths.ts";
-import { bodyUrl, type Download, judgeTransfers } from "../../src/demo/http-check.ts";
+import { hostAddress, parseEndpoint } from "../../src/demo/flow-paths.ts";
+import { transferAll } from "../../src/demo/http-check.ts";
+import { choosePorts, wayOf } from "../../src/demo/port-choice.ts";
 import { startProbing } from "../../src/demo/power-off.ts";
-import type { Lab } from "../../src/lab/lab.ts";
 import { httpRequests } from "../../src/lab/traffic/traffic.ts";
-import { outboundSlotOf, slotPorts } from "../../src/model/slots.ts";
 import {
   assertNothingLost,
   counterGrows,
@@ -27,102 +20,31 @@ import {
   until,
   useCloud,
   watchOutside,
+  whileProbing,
 } from "./fixture.ts";
 
 const BODY_BYTES = 10_000_000;
 const UPLOAD_BYTES = 2_000_000;
 const PUBLIC = "203.0.113.0";
-/** Of which each endpoint finds ports of both kinds with all but certainty: one in nine leads to the owner both ways. */
-const FIRST_CANDIDATE = 20_000;
-const CANDIDATES = 128;
-
 const cloud = useCloud("traffic", { prepare: watchOutside });
-
-type Kind = "direct" | "steered";
-
-interface Choice {
-  readonly host: string;
-  readonly kind: Kind;
-  readonly localPort: number;
-}
-
-const isDirect = ({ owner, outbound, inbound }: FlowPath) => outbound === owner && inbound === owner;
-const isSteeredBothWays = ({ owner, outbound, inbound }: FlowPath) => outbound !== owner && inbound !== owner;
-
-/** Source ports of an endpoint with the paths that they will have, if their preferred outside ports are free. */
-async function candidates(lab: Lab, host: string): Promise<readonly (readonly [FlowEnds, FlowPath])[]> {
-  const placement = await placementOf(lab, "web");
-  const { portsPerSlot } = placement.spec;
-  const inside = hostAddress(lab, host);
-  const range = slotPorts(outboundSlotOf(inside, [PUBLIC], portsPerSlot).slot, portsPerSlot);
-  const ends = Array.from({ length: CANDIDATES }, (_, i): FlowEnds => {
-    const port = FIRST_CANDIDATE + i;
-    return {
-      protocol: "tcp",
-      host,
-      inside: { address: inside, port },
-      public: { address: PUBLIC, port: range.first + ((port - 1024) % portsPerSlot) },
-      remoteHost: SERVER,
-      remote: { address: hostAddress(lab, SERVER), port: 80 },
-    };
-  });
-  const paths = await flowPaths(lab, [placement], ends);
-  return ends.map((flow, i) => [flow, paths[i]!] as const);
-}
-
-/** For each endpoint a source port of each kind; `skip` ports of that kind are passed over. */
-async function choosePorts(lab: Lab, hosts: readonly string[], skip = 0): Promise<readonly Choice[]> {
-  const choices: Choice[] = [];
-  for (const host of hosts) {
-    const found = await candidates(lab, host);
-    for (const [kind, fits] of [
-      ["direct", isDirect],
-      ["steered", isSteeredBothWays],
-    ] as const) {
-      const chosen = found.filter(([, path]) => fits(path))[skip];
-      assert(chosen, `${host} has a ${kind} source port among ${CANDIDATES}`);
-      choices.push({ host, kind, localPort: chosen[0].inside.port });
-    }
-  }
-  return choices;
-}
-
-async function transfer(
-  lab: Lab,
-  choices: readonly Choice[],
-  upload?: number,
-): Promise<readonly (Download & { readonly kind: Kind })[]> {
-  const url =
-    upload === undefined ? bodyUrl(lab, SERVER, BODY_BYTES) : `http://${hostAddress(lab, SERVER)}/upload`;
-  const responses = await Promise.all(
-    choices.map(async ({ host, localPort }) => {
-      const [result] = await httpRequests(lab, host, {
-        urls: [url],
-        localPort,
-        timeoutMs: 60_000,
-        ...(upload === undefined ? {} : { upload }),
-      });
-      assert(result);
-      return { host, result };
-    }),
-  );
-  const judged = await judgeTransfers(lab, SERVER, responses);
-  return judged.map((download, i) => ({ ...download, kind: choices[i]!.kind }));
-}
 
 test("Bodies of 10 MB arrive intact at every endpoint, by way of the owner alone and by way of nodes that steer.", async () => {
   const lab = cloud();
   const endpoints = hostsOf(lab, "endpoint");
   assert.equal(endpoints.length, 12);
-  const downloads = await transfer(lab, await choosePorts(lab, endpoints));
+  const downloads = await transferAll(
+    lab,
+    await choosePorts(lab, await placementOf(lab, "web"), endpoints, SERVER),
+    { server: SERVER, bytes: BODY_BYTES },
+  );
   assert.equal(downloads.length, 24);
-  for (const { host, kind, bytes, intact, outside, path, inOwnSlot } of downloads) {
-    const what = `${host} ${kind}, seen as ${outside.address}:${outside.port}`;
+  for (const { host, way, bytes, intact, outside, path, inOwnSlot } of downloads) {
+    const what = `${host} ${way}, seen as ${outside.address}:${outside.port}`;
     assert.equal(bytes, BODY_BYTES, what);
     assert(intact, what);
     assert(inOwnSlot, `${what}, which is not in the endpoint's slot`);
     assert.equal(outside.address, PUBLIC, what);
-    assert.equal(kind === "direct" ? isDirect(path) : isSteeredBothWays(path), true, what);
+    assert.equal(wayOf(path), way, what);
   }
   assert.deepEqual([...new Set(downloads.map((d) => d.path.owner))].sort(), ["node1", "node2", "node3"]);
 });
@@ -137,28 +59,27 @@ test("Every node translates in both directions, and wraps and unwraps for the ot
 
 test("Uploads arrive intact, direct and steered.", async () => {
   const lab = cloud();
-  const choices = await choosePorts(lab, hostsOf(lab, "endpoint").slice(0, 4), 1);
-  const uploads = await transfer(lab, choices, UPLOAD_BYTES);
+  const choices = await choosePorts(
+    lab,
+    await placementOf(lab, "web"),
+    hostsOf(lab, "endpoint").slice(0, 4),
+    SERVER,
+    1,
+  );
+  const uploads = await transferAll(lab, choices, { server: SERVER, bytes: UPLOAD_BYTES, upload: true });
   assert.equal(uploads.length, 8);
-  for (const { host, kind, intact, path } of uploads) {
-    assert(intact, `${host} ${kind}`);
-    assert.equal(kind === "direct" ? isDirect(path) : isSteeredBothWays(path), true, `${host} ${kind}`);
+  for (const { host, way, intact, path } of uploads) {
+    assert(intact, `${host} ${way}`);
+    assert.equal(wayOf(path), way, `${host} ${way}`);
   }
 });
 
 test("UDP, lasting and new, and long TCP connections lose nothing, and whois names who holds each of them.", async () => {
   const lab = cloud();
-  const endpoints = hostsOf(lab, "endpoint");
-  const probing = await startProbing(lab, {
-    endpoints,
-    server: SERVER,
-    flows: 2,
-    tcp: 2,
-    rate: 20,
-    fresh: 5,
-  });
-  await until("new flows are tried", async () => (await seenOutside(lab)).translated > 2000);
-  const report = await probing.stop();
+  const { translated } = await seenOutside(lab);
+  const report = await whileProbing(lab, { flows: 2, tcp: 2, rate: 20 }, () =>
+    until("packets go out", async () => (await seenOutside(lab)).translated > translated + 2000),
+  );
   assertNothingLost(report);
   assert.equal(report.flows.length, 24);
   assert.equal(report.tcp.length, 24);

@@ -1,0 +1,75 @@
+/**
+ * Source ports by which a connection takes a wanted way. Which node the fabric hands a packet to depends on all of its ports, and the outside
+ * port follows from the source port (port preservation within the slot), so the way can be known beforehand.
+ */
+import { NattoError } from "../errors.ts";
+import type { Lab } from "../lab/lab.ts";
+import type { Placement } from "../model/placement.ts";
+import { FIRST_PORT, outboundSlotOf, slotPorts } from "../model/slots.ts";
+import { type FlowEnds, type FlowPath, flowPaths, hostAddress } from "./flow-paths.ts";
+
+/** Direct: the fabric brings both directions to the owner. Steered: it brings both to another node. */
+export type Way = "direct" | "steered";
+export const WAYS: readonly Way[] = ["direct", "steered"];
+
+export interface PortChoice {
+  readonly host: string;
+  readonly way: Way;
+  readonly localPort: number;
+}
+
+/** One source port in nine is direct with three nodes, so an endpoint has one of each kind with all but certainty. */
+const FIRST_CANDIDATE = 20_000;
+const CANDIDATES = 128;
+
+export function wayOf({ owner, outbound, inbound }: FlowPath): Way | undefined {
+  if (outbound === owner && inbound === owner) return "direct";
+  return outbound !== owner && inbound !== owner ? "steered" : undefined;
+}
+
+/** Source ports of an endpoint, with the ways that they will take if their preferred outside ports are free. */
+async function candidates(
+  lab: Lab,
+  placement: Placement,
+  host: string,
+  server: string,
+): Promise<readonly (readonly [FlowEnds, FlowPath])[]> {
+  const { portsPerSlot, addresses } = placement.spec;
+  const inside = hostAddress(lab, host);
+  const publics = addresses.map((placed) => placed.address);
+  const { addressIndex, slot } = outboundSlotOf(inside, publics, portsPerSlot);
+  const range = slotPorts(slot, portsPerSlot);
+  const ends = Array.from({ length: CANDIDATES }, (_, i): FlowEnds => {
+    const port = FIRST_CANDIDATE + i;
+    return {
+      protocol: "tcp",
+      host,
+      inside: { address: inside, port },
+      public: { address: publics[addressIndex]!, port: range.first + ((port - FIRST_PORT) % portsPerSlot) },
+      remoteHost: server,
+      remote: { address: hostAddress(lab, server), port: 80 },
+    };
+  });
+  const paths = await flowPaths(lab, [placement], ends);
+  return ends.map((flow, i) => [flow, paths[i]!] as const);
+}
+
+/** For each endpoint a source port of each way to the web server; `skip` ports of that way are passed over. */
+export async function choosePorts(
+  lab: Lab,
+  placement: Placement,
+  hosts: readonly string[],
+  server: string,
+  skip = 0,
+): Promise<readonly PortChoice[]> {
+  const choices: PortChoice[] = [];
+  for (const host of hosts) {
+    const found = await candidates(lab, placement, host, server);
+    for (const way of WAYS) {
+      const chosen = found.filter(([, path]) => wayOf(path) === way)[skip];
+      if (!chosen) throw new NattoError("NotFound", `${host} has no ${way} source port among ${CANDIDATES}`);
+      choices.push({ host, way, localPort: chosen[0].inside.port });
+    }
+  }
+  return choices;
+}
