@@ -14,6 +14,8 @@ export interface NatCloudOptions {
    * - `traffic`: the fabric and the traffic servers alone.
    */
   readonly run?: "natto" | "traffic";
+  /** Largest IP packet between routers and nodes. Default 1600: room for the 50 bytes of VXLAN around 1500. */
+  readonly fabricMtu?: number;
   /** Gives the outside router routes to the endpoints, as if no NAT were needed: to test the fabric itself. */
   readonly plainForwarding?: boolean;
 }
@@ -30,9 +32,6 @@ export const NAT_CLOUD = {
   apiUrl: "http://172.31.0.1:7474",
 } as const;
 
-/** What the fabric carries between routers and nodes: 1500 bytes and the 50 of VXLAN, with room to spare. */
-const FABRIC_MTU = 1600;
-
 /**
  * The cloud that Natto is for: endpoints behind `fabric-in`, the outside behind `fabric-out`, nodes between the two, ECMP toward the nodes
  * on both sides, and `control` beside it all.
@@ -45,6 +44,7 @@ export function natCloud(options: NatCloudOptions): LabInput {
     outsideHosts = 1,
     plainForwarding = false,
     run = "natto",
+    fabricMtu = 1600,
   } = options;
   const publicPrefixes = options.publicPrefixes ?? ["203.0.113.0/24"];
   const returning = plainForwarding ? [...publicPrefixes, NAT_CLOUD.endpointSubnet] : publicPrefixes;
@@ -64,7 +64,7 @@ export function natCloud(options: NatCloudOptions): LabInput {
         { name: "fabric-out", role: "router", routes: returning.map((to) => ({ to, via: ["node*"] })) },
       ],
       groups: [
-        nodeGroup(nodes, run === "natto"),
+        nodeGroup(nodes, run === "natto", fabricMtu),
         {
           prefix: "ep",
           count: endpoints,
@@ -93,15 +93,15 @@ export function natCloud(options: NatCloudOptions): LabInput {
 type GroupInput = NonNullable<LabInput["spec"]["groups"]>[number];
 type ProcessInput = NonNullable<GroupInput["processes"]>[number];
 
-function nodeGroup(count: number, withAgent: boolean): GroupInput {
+function nodeGroup(count: number, withAgent: boolean, mtu: number): GroupInput {
   return {
     prefix: "node",
     count,
     role: "node",
     addresses: NAT_CLOUD.nodeAddresses,
     links: [
-      { interface: "inside", to: "fabric-in", subnet: "10.253.0.0/23", mtu: FABRIC_MTU, announce: true },
-      { interface: "outside", to: "fabric-out", subnet: "10.253.2.0/23", mtu: FABRIC_MTU },
+      { interface: "inside", to: "fabric-in", subnet: "10.253.0.0/23", mtu, announce: true },
+      { interface: "outside", to: "fabric-out", subnet: "10.253.2.0/23", mtu },
     ],
     routes: [
       { to: "10.0.0.0/8", via: ["inside"] },
