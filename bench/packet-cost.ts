@@ -94,7 +94,7 @@ const CASES: readonly Case[] = [
 
 function measurePackets(): string[][] {
   const dataplane = openDataplane(options);
-  void dataplane.ensure(benchConfig({ gateways: 1, addressesEach: 1, portsPerSlot: 3072, ownsAll: true }));
+  void dataplane.ensure(benchConfig({ gateways: 1, addressesEach: 1, portsPerSlot: 9216, ownsAll: true }));
   const { object } = loadOnMaps(OBJECT, options.pinFolder, MAX_SESSIONS);
   const bench = loadBenchObject();
   const rows = CASES.map((c) => {

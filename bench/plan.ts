@@ -2,6 +2,8 @@
  * How long planning takes: 1,000 nodes and 10,000 gateways, as 100 cells of 10 nodes and as one cell of 1,000.
  * Run with `node bench/plan.ts [ROUNDS]`.
  */
+
+import { tableLines } from "../src/cli/table.ts";
 import type { MemberState } from "../src/membership/membership.ts";
 import type { AddressPool } from "../src/model/address-pool.ts";
 import type { Cell } from "../src/model/cell.ts";
@@ -13,6 +15,7 @@ import type { NatGateway } from "../src/model/nat-gateway.ts";
 import type { Placement } from "../src/model/placement.ts";
 import { validateObject } from "../src/model/validate.ts";
 import { createPlanner, type Plan, type PlanInput, plan } from "../src/planner/plan.ts";
+import { formatSummary, summarize } from "./statistics.ts";
 
 const NODES = 1_000;
 const GATEWAYS = 10_000;
@@ -102,17 +105,8 @@ for (let round = 0; round < rounds; round++) {
   run(1, "1 cell of 1,000 nodes");
 }
 
-console.log(`${NODES} nodes, ${GATEWAYS} gateways, ${rounds} rounds; milliseconds`);
-console.table(
-  [...results].map(([what, times]) => {
-    const sorted = times.toSorted((a, b) => a - b);
-    const show = (ms: number | undefined): number => Math.round((ms ?? 0) * 10) / 10;
-    return {
-      what,
-      median: show(sorted[Math.floor(sorted.length / 2)]),
-      least: show(sorted[0]),
-      most: show(sorted.at(-1)),
-    };
-  }),
+const rows = [...results].map(([what, times]) => [what, formatSummary(summarize(times))]);
+console.log(
+  tableLines([[`planning ${NODES} nodes, ${GATEWAYS} gateways`, "ms: median (min–max)"], ...rows]).join("\n"),
 );
 for (const [title, slots] of moved) console.log(`${title}: losing one node moved ${slots} slots`);
