@@ -3,8 +3,16 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import * as bpf from "../../src/dataplane/libbpf.ts";
 import { eventually, gatewayReady, listObjects, natto, nodesReady } from "../../src/demo/cloud.ts";
-import { lostPackets, type ProbedFlow, type ProbeReport } from "../../src/demo/power-off.ts";
+import {
+  lostPackets,
+  type ProbedFlow,
+  type ProbeOptions,
+  type ProbeReport,
+  type Probing,
+  startProbing,
+} from "../../src/demo/power-off.ts";
 import { NattoError } from "../../src/errors.ts";
 import { type NatCloudOptions, natCloud } from "../../src/lab/clouds.ts";
 import { type Lab, upLab } from "../../src/lab/lab.ts";
@@ -136,6 +144,22 @@ export function nodeFolders(lab: Lab, node: string): { readonly pins: string; re
   return { pins: bpfFolder(lab.folder, node), state: stateFolder(lab.folder, node) };
 }
 
+/** All entries of one of a node's pinned maps, key → value in hexadecimal. */
+export function pinnedEntries(lab: Lab, node: string, map: string): ReadonlyMap<string, string> {
+  const fd = bpf.openPin(`${nodeFolders(lab, node).pins}/${map}`);
+  assert(fd !== undefined, `map ${map} of ${node} is pinned`);
+  try {
+    const info = bpf.mapInfo(fd);
+    const { keys, values, count } = bpf.readEntries(fd, info);
+    const hex = (all: Buffer, size: number, i: number) => all.toString("hex", i * size, (i + 1) * size);
+    return new Map(
+      Array.from({ length: count }, (_, i) => [hex(keys, info.keySize, i), hex(values, info.valueSize, i)]),
+    );
+  } finally {
+    bpf.closeFd(fd);
+  }
+}
+
 /** A node's condition as `natto describe` shows it to people; empty when it is not there. */
 export async function describedCondition(lab: Lab, node: string, type: string): Promise<string> {
   const text = await natto(lab, ["describe", "node", node]);
@@ -190,6 +214,31 @@ export function placedSlots({ spec }: Placement): ReadonlyMap<string, PlacedSlot
       ]),
     ),
   );
+}
+
+/** Every slot, `address/slot`, with the name of its owner. (Backups change with the health of nodes, and move nobody's flows.) */
+export function slotOwners(placement: Placement): Readonly<Record<string, string | undefined>> {
+  return Object.fromEntries([...placedSlots(placement)].map(([slot, { owner }]) => [slot, owner]));
+}
+
+/** Probes from all endpoints while something is done; the probing ends in any case. */
+export async function whileProbing(
+  lab: Lab,
+  options: Partial<ProbeOptions>,
+  act: (probing: Probing) => Promise<void>,
+): Promise<ProbeReport> {
+  const endpoints = hostsOf(lab, "endpoint");
+  const probing = await startProbing(lab, {
+    ...{ endpoints, server: SERVER, flows: 4, tcp: 2, rate: 10, fresh: 5 },
+    ...options,
+  });
+  let report: ProbeReport;
+  try {
+    await act(probing);
+  } finally {
+    report = await probing.stop();
+  }
+  return report;
 }
 
 /** Counts at the outside router, from now on, what comes from enrolled addresses and what comes from public ones. */

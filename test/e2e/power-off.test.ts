@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { configsApplied, listObjects, nodesReady } from "../../src/demo/cloud.ts";
-import { lostPackets, powerOff, startProbing, summarizeLosses } from "../../src/demo/power-off.ts";
+import { lostPackets, powerOff, summarizeLosses } from "../../src/demo/power-off.ts";
 import {
   assertNothingLost,
   hostsOf,
@@ -12,9 +12,9 @@ import {
   placedSlots,
   placementOf,
   restart,
-  SERVER,
   until,
   useCloud,
+  whileProbing,
 } from "./fixture.ts";
 
 const VICTIM = "node2";
@@ -36,16 +36,16 @@ test("When a node dies, its own flows break and no others, and its slots go exac
   const lab = cloud();
   const endpoints = hostsOf(lab, "endpoint");
   const before = placedSlots(await placementOf(lab, "web"));
-  const probing = await startProbing(lab, { endpoints, server: SERVER, flows: FLOWS, rate: RATE, fresh: 5 });
-  await nothingFor(2);
-  await powerOff(lab, VICTIM);
-  await until(
-    "the slots of the dead node have other owners",
-    async () => (await ownersOf())[VICTIM] === undefined,
-  );
-  await configsApplied(lab, ["node1", "node3"], PATIENCE_MS);
-  await nothingFor(2);
-  const report = await probing.stop();
+  const report = await whileProbing(lab, { flows: FLOWS, tcp: 0, rate: RATE }, async () => {
+    await nothingFor(2);
+    await powerOff(lab, VICTIM);
+    await until(
+      "the slots of the dead node have other owners",
+      async () => (await ownersOf())[VICTIM] === undefined,
+    );
+    await configsApplied(lab, ["node1", "node3"], PATIENCE_MS);
+    await nothingFor(2);
+  });
 
   assert.equal(report.flows.length, endpoints.length * FLOWS);
   const { own, crosses, elsewhere } = summarizeLosses(report.flows, VICTIM);
@@ -73,16 +73,7 @@ test("When a node dies, its own flows break and no others, and its slots go exac
 
 test("While the node is dead, every endpoint is served without loss by those that are left.", async () => {
   const lab = cloud();
-  const probing = await startProbing(lab, {
-    endpoints: hostsOf(lab, "endpoint"),
-    server: SERVER,
-    flows: 2,
-    tcp: 1,
-    rate: 10,
-    fresh: 5,
-  });
-  await nothingFor(2);
-  const report = await probing.stop();
+  const report = await whileProbing(lab, { flows: 2, tcp: 1 }, () => nothingFor(2));
   assertNothingLost(report);
   assert.deepEqual([...new Set(report.flows.map((f) => f.path.owner))].sort(), ["node1", "node3"]);
 });
@@ -104,16 +95,7 @@ test("The node that comes back is given its share, the others keep the rest, and
   assert.deepEqual([...new Set(moved.map(([slot]) => after.get(slot)?.owner))], [VICTIM]);
   assert(moved.length <= Math.ceil(share));
 
-  const probing = await startProbing(lab, {
-    endpoints: hostsOf(lab, "endpoint"),
-    server: SERVER,
-    flows: 2,
-    tcp: 1,
-    rate: 10,
-    fresh: 5,
-  });
-  await nothingFor(2);
-  const report = await probing.stop();
+  const report = await whileProbing(lab, { flows: 2, tcp: 1 }, () => nothingFor(2));
   assertNothingLost(report);
   const nodes = report.flows.flatMap(({ path }) => [path.owner, path.outbound, path.inbound]);
   assert(nodes.includes(VICTIM), "the node that came back carries flows");
