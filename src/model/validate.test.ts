@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { NattoError } from "../errors.ts";
 import { findKind, KINDS, kindInfo } from "./kinds.ts";
 import { mergeConditions } from "./meta.ts";
-import { validateObject } from "./validate.ts";
+import { MAX_NESTING, validateObject } from "./validate.ts";
 
 const API = { apiVersion: "natto.dev/v1alpha1" };
 const GATEWAY = {
@@ -124,4 +124,16 @@ test("a condition keeps its time until its status changes, and others stay", () 
       ["Ready", "t3"],
     ],
   );
+});
+
+test("what is nested too deep is refused by name instead of exhausting the stack", () => {
+  const nested = (levels: number): unknown => JSON.parse(`${"[".repeat(levels)}${"]".repeat(levels)}`);
+  const poolOf = (spec: unknown) => ({ ...API, kind: "AddressPool", metadata: { name: "p" }, spec });
+  for (const levels of [MAX_NESTING + 1, 100_000]) {
+    assert.throws(() => validateObject(poolOf(nested(levels))), {
+      code: "Invalid",
+      message: /^AddressPool p has fields nested deeper than 32 levels; remove /,
+    });
+  }
+  assert.throws(() => validateObject(poolOf(nested(MAX_NESTING))), { message: /spec: found \[\[/ });
 });

@@ -7,6 +7,8 @@ import { API_VERSION, DEFAULT_NAMESPACE } from "./meta.ts";
 /** Largest object that people may declare, as JSON. NodeConfigs, which Natto writes itself, may be larger. */
 export const MAX_OBJECT_BYTES = 256 * 1024;
 export const MAX_SYSTEM_OBJECT_BYTES = 8 * 1024 * 1024;
+/** No field of ours lies nearly as deep. */
+export const MAX_NESTING = 32;
 
 /**
  * Validates an object as a person wrote it and fills in the defaults. Throws `Invalid` with one detail per wrong
@@ -20,6 +22,7 @@ export function validateObject(input: unknown): AnyObject {
       `expected an object with apiVersion, kind, metadata and spec; found ${show(input)}`,
     );
   }
+  checkNesting(object);
   const { kind } = object;
   if (!isKind(kind)) {
     const near = typeof kind === "string" ? findKind(kind) : undefined;
@@ -36,6 +39,24 @@ export function validateObject(input: unknown): AnyObject {
   checkNamespace(data, info.namespaced);
   checkSize(data, info.system ? MAX_SYSTEM_OBJECT_BYTES : MAX_OBJECT_BYTES);
   return data;
+}
+
+/**
+ * Throws `Invalid` for what is nested deeper than `MAX_NESTING`. To be called before anything that walks a document by recursion, such as
+ * a merge or `JSON.stringify`, whose stack it would exhaust.
+ */
+export function checkNesting(input: unknown): void {
+  let level: readonly unknown[] = [input];
+  for (let depth = 0; depth <= MAX_NESTING; depth++) {
+    level = level.flatMap((value) =>
+      typeof value === "object" && value !== null ? Object.values(value) : [],
+    );
+    if (level.length === 0) return;
+  }
+  throw new NattoError(
+    "Invalid",
+    `${nameOf(input)} has fields nested deeper than ${MAX_NESTING} levels; remove what is nested too deep`,
+  );
 }
 
 /** Validates any document against a schema and fills in the defaults. Throws `Invalid` with one detail per wrong field. */

@@ -1,7 +1,7 @@
 /** What comes in with a request: bodies and query parameters, checked before anything is done with them. */
 import { type FieldError, NattoError } from "../errors.ts";
 import { type KindInfo, kindInfo } from "../model/kinds.ts";
-import { MAX_OBJECT_BYTES, MAX_SYSTEM_OBJECT_BYTES } from "../model/validate.ts";
+import { checkNesting, MAX_OBJECT_BYTES, MAX_SYSTEM_OBJECT_BYTES } from "../model/validate.ts";
 import type { ObjectKey } from "../store/store.ts";
 
 /**
@@ -24,7 +24,7 @@ export function bodyTooLarge(what: string, info: KindInfo, bytes: string | undef
 
 /**
  * The body as an object that lies where the path says: kind, namespace and name must agree with it; a namespace that is left out is the
- * path's. `name` undefined in the key (on create): any. Throws `BadRequest` with a detail per disagreement.
+ * path's. `name` undefined in the key (on create): any. Throws `BadRequest` with a detail per disagreement, `Invalid` when it is nested too deep.
  */
 export function objectAt(
   body: unknown,
@@ -34,6 +34,7 @@ export function objectAt(
   if (!object) {
     throw new NattoError("BadRequest", "the body is not an object; send one object as JSON");
   }
+  checkNesting(object);
   const metadata = record(object.metadata);
   const faults: FieldError[] = [];
   const compare = (field: string, found: unknown, expected: string | undefined): void => {
