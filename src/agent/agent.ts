@@ -46,7 +46,7 @@ export interface Agent {
 }
 
 /**
- * Starts the agent and resolves once its snapshot, if there is one, is on its way to the dataplane; the store is not waited for.
+ * Starts the agent and resolves once its snapshot, if there is one, is on its way to the dataplane. The store is waited for only after a reboot, for a moment.
  * Throws `Environment` when another agent works in the same folders, or when the machine lacks what the dataplane needs, and
  * `Invalid` when the identity breaks the rules of a GatewayNode.
  */
@@ -68,6 +68,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     throw thrown;
   }
 }
+
+/**
+ * After a reboot the slots of the snapshot may have moved, so the store is given this long to say so before the node takes them up. (A node
+ * that was forwarding all the time goes on at once.)
+ */
+const NEWS_PATIENCE_MS = 1000;
 
 interface Circumstances {
   readonly locks: readonly FolderLock[];
@@ -97,7 +103,7 @@ async function runAgent(
     prober.follow(probeTargets(config, node));
   };
   const holding = { node, cell, stateFolder, logger, onConfig, onChange, now: Date.now };
-  const follower = await startConfigFollower({ store, ...holding });
+  const follower = await startConfigFollower({ store, patienceMs: fresh ? NEWS_PATIENCE_MS : 0, ...holding });
   const report = ({ metadata, status }: GatewayNode): NodeStatus => {
     const config = follower.state();
     const state = { dataplane: reconciler.state(), measured: reconciler.measure(), store: contact.state() };

@@ -17,6 +17,8 @@ const RETRY_MS = 5000;
 
 export interface ConfigFollowerOptions extends HeldConfigOptions {
   readonly store: Store;
+  /** How long the store may take to say something newer before the snapshot is handed over, in milliseconds. */
+  readonly patienceMs: number;
 }
 
 export interface ConfigFollower {
@@ -24,9 +26,9 @@ export interface ConfigFollower {
   close(): Promise<void>;
 }
 
-/** Reads the snapshot, hands it over and begins to follow the store; resolves without waiting for the store. */
+/** Reads the snapshot, hands it over and begins to follow the store; resolves without waiting for the store longer than it may. */
 export async function startConfigFollower(options: ConfigFollowerOptions): Promise<ConfigFollower> {
-  const { store, node, cell, logger } = options;
+  const { store, node, cell, logger, patienceMs } = options;
   const holding = holdConfig(options);
   const readNews = newsReader();
 
@@ -39,6 +41,8 @@ export async function startConfigFollower(options: ConfigFollowerOptions): Promi
 
   await holding.loadSnapshot();
   const mirror = openMirror(store, { kind: "NodeConfig", name: node });
+  if (patienceMs > 0) await mirror.untilSynced(AbortSignal.timeout(patienceMs));
+  if (!mirror.synced()) holding.handOver();
   const loop = startTaskLoop(async () => {
     if (!mirror.synced()) return RECHECK_MS;
     const news = readNews(mirror.get(node));
@@ -54,6 +58,9 @@ export async function startConfigFollower(options: ConfigFollowerOptions): Promi
         `news about this node's configuration cannot be judged before the store answers: ${message}`,
       );
       return RETRY_MS;
+    } finally {
+      // What is doubted or cannot be judged leaves the snapshot in force.
+      holding.handOver();
     }
     return (await holding.save()) ? RECHECK_MS : RETRY_MS;
   });

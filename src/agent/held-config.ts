@@ -37,8 +37,10 @@ export interface HeldConfigOptions {
 
 export interface HeldConfig {
   state(): ConfigState;
-  /** Takes up the snapshot, if there is a good one. */
+  /** Takes up the snapshot, if there is a good one; it is not handed over yet. */
   loadSnapshot(): Promise<void>;
+  /** Hands over what is held, unless that is done already. */
+  handOver(): void;
   /** The store has told something. */
   asked(): void;
   obey(config: NodeConfig): void;
@@ -56,8 +58,16 @@ export function holdConfig(options: HeldConfigOptions): HeldConfig {
   let heldVersion: string | undefined;
   let asked = false;
   let doubt: Doubt | undefined;
+  /** What is held, as it is to be handed over; undefined once that is done. */
+  let waiting: WantedConfig | undefined;
 
-  const obey = (config: NodeConfig): void => {
+  const handOver = (): void => {
+    if (!held || !waiting) return;
+    const wanted = waiting;
+    waiting = undefined;
+    onConfig(held, wanted);
+  };
+  const hold = (config: NodeConfig): void => {
     const { uid, generation } = config.metadata;
     const digest = configDigest(config.spec);
     const version = `${uid} ${generation} ${digest}`;
@@ -67,7 +77,7 @@ export function holdConfig(options: HeldConfigOptions): HeldConfig {
     if (!known) {
       held = config;
       heldVersion = version;
-      onConfig(config, { generation, digest, spec: config.spec });
+      waiting = { generation, digest, spec: config.spec };
     }
     onChange();
   };
@@ -80,7 +90,11 @@ export function holdConfig(options: HeldConfigOptions): HeldConfig {
 
   return {
     state: () => ({ held, asked, doubt, snapshot: snapshot.state() }),
-    obey,
+    handOver,
+    obey(config) {
+      hold(config);
+      handOver();
+    },
     distrust,
     asked() {
       if (asked) return;
@@ -99,7 +113,7 @@ export function holdConfig(options: HeldConfigOptions): HeldConfig {
       const verdict = judgeConfig(news, { node, cell, held: undefined, declared: undefined });
       if (verdict.verdict === "doubt") return distrust(verdict.reason, verdict.message);
       logger.info(`starts from its snapshot: NodeConfig generation ${config.metadata.generation}`);
-      obey(config);
+      hold(config);
     },
     async save() {
       if (!held) return true;
