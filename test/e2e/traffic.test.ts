@@ -146,10 +146,11 @@ test("What cannot be translated is dropped and counted, and nothing that is enro
   const lab = cloud();
   const before = await counters(lab);
   const target = hostAddress(lab, SERVER);
-  for (const host of ["ep1", "ep2", "ep3", "ep4", "ep5", "ep6"]) {
+  const pings = ["ep1", "ep2", "ep3", "ep4", "ep5", "ep6"].map(async (host) => {
     const { stdout } = await lab.exec(host, ["ping", "-c1", "-W1", "-s3000", target]);
     assert.match(stdout, /1 packets transmitted, 0 received/, `fragments of ${host}`);
-  }
+  });
+  await Promise.all(pings);
   await counterGrows(lab, before, "drop_fragment", 6);
   const { untranslated, translated } = await seenOutside(lab);
   assert.equal(untranslated, 0);
