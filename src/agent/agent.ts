@@ -46,8 +46,8 @@ export interface Agent {
 }
 
 /**
- * Starts the agent and resolves once its snapshot, if there is one, is on its way to the dataplane. The store is waited for only after a reboot, for a moment.
- * Throws `Environment` when another agent works in the same folders, or when the machine lacks what the dataplane needs, and
+ * Starts the agent and resolves once its snapshot, if there is one, is on its way to the dataplane. The store is waited for only
+ * after a reboot, for a moment. Throws `Environment` when another agent works in the same folders, or when the machine lacks what the dataplane needs, and
  * `Invalid` when the identity breaks the rules of a GatewayNode.
  */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
