@@ -22,7 +22,7 @@ const FLOWS = 16;
 const RATE = 10;
 /** Packets of a flow in the second that the fabric may take to see that a link has no carrier. */
 const UNNOTICED = RATE;
-/** The issue of the first packet allows no number; five times what is usual on a quiet machine. */
+/** Five times what is usual on a quiet machine. */
 const MAX_OUTAGE_MS = 15_000;
 
 const cloud = useCloud("poweroff");

@@ -28,7 +28,7 @@ import {
 const NODE = "node1";
 /** Whom nobody has changed by hand. */
 const RETIRED = "node2";
-/** Within which the issue of the first packet wants everything mended and told. */
+/** Natto promises to mend, and to tell, within this. */
 const REPAIRED_WITHIN_MS = 10_000;
 const SETTINGS = ["accept_local", "send_redirects", "rp_filter", "forwarding"];
 
