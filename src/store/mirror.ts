@@ -6,6 +6,7 @@
 import { asNattoError, type NattoError } from "../errors.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
 import { byNamespaceAndName } from "./object-store.ts";
+import { pause } from "./pause.ts";
 import { keyOf, keyText, type Selection, type Store, type WatchEvent } from "./store.ts";
 
 export type MirrorChange<K extends Kind> =
@@ -174,18 +175,4 @@ function untilSynced<K extends Kind>(replica: Replica<K>, signal: AbortSignal): 
 interface MirrorState {
   readonly synced: boolean;
   readonly stale: { readonly since: number; readonly error: NattoError } | undefined;
-}
-
-/** Waits, or returns early when the signal aborts. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-  });
 }

@@ -6,8 +6,9 @@ import { openSqliteStore } from "./sqlite-store.ts";
 import type { Store } from "./store.ts";
 
 /**
- * Takes `memory:`, `file:PATH` (an embedded database, made if it does not exist), and `http://…` or `https://…` (a `natto server`).
- * Throws `BadRequest` for anything else, `Environment` when a file cannot be opened.
+ * Takes `memory:`, `file:PATH` (an embedded database, made if it does not exist), and `http://…` or `https://…` (a `natto server`),
+ * and `etcd://HOST:PORT,…/PREFIX?…` (see `etcdSettings`). Throws `BadRequest` for anything else, `Environment` when a file
+ * cannot be opened.
  */
 export async function openStore(url: string): Promise<Store> {
   const scheme = /^([a-z]+):/.exec(url)?.[1];
@@ -19,15 +20,15 @@ export async function openStore(url: string): Promise<Store> {
     case "http":
     case "https":
       return openHttpStore(url);
-    case "etcd":
-      throw new NattoError(
-        "BadRequest",
-        `store "${url}": etcd is not available in this version of Natto; ${CHOICES}`,
-      );
+    case "etcd": {
+      // Loaded here, because gRPC would double the time in which other commands start.
+      const { openEtcdStore } = await import("./etcd-store.ts");
+      return openEtcdStore(url);
+    }
     default:
       throw new NattoError("BadRequest", `store "${url}": not a store that Natto knows; ${CHOICES}`);
   }
 }
 
 const CHOICES =
-  "use file:PATH, the http:// address of a natto server, or memory: (lost when the process ends)";
+  "use file:PATH, etcd://HOST:PORT,…, the http:// address of a natto server, or memory: (lost when the process ends)";

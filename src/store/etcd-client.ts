@@ -1,0 +1,211 @@
+/**
+ * Calls to a cluster of etcd: one connection per member, the next member when one fails, a deadline for each call, a login when there is a user.
+ * The connections reconnect by themselves, after at most a second.
+ */
+import { readFileSync } from "node:fs";
+import {
+  type ChannelCredentials,
+  Client,
+  type ClientDuplexStream,
+  type ClientOptions,
+  credentials,
+  Metadata,
+} from "@grpc/grpc-js";
+import { asNattoError, NattoError } from "../errors.ts";
+import { type EtcdFailure, isRpcError, judgeFailure } from "./etcd-failure.ts";
+import { AUTHENTICATE, type Method, WATCH, type WatchRequest, type WatchResponse } from "./etcd-rpc.ts";
+import { describeSettings, type EtcdSettings, type EtcdTls } from "./etcd-settings.ts";
+
+/** One member and the connection to it. */
+export interface Member {
+  readonly endpoint: string;
+  readonly client: Client;
+}
+
+export type WatchCall = ClientDuplexStream<WatchRequest, WatchResponse>;
+
+export type Outcome<T> =
+  | { readonly status: "answered"; readonly answer: T }
+  /** The call was sent, and it is not known whether it took place or still will. */
+  | { readonly status: "unknown"; readonly error: NattoError };
+
+export interface EtcdClient {
+  readonly description: string;
+  /** How often a call is tried in all. */
+  readonly attempts: number;
+  /** A call that may be repeated: whatever fails on the way is tried on the next member. Throws NattoErrors. */
+  read<Q, A>(method: Method<Q, A>, request: Q): Promise<A>;
+  /** A call that must not be repeated blindly: tried on another member only if the one before was not reached. */
+  write<Q, A>(method: Method<Q, A>, request: Q): Promise<Outcome<A>>;
+  /** The same on one member only, without repetition. Throws what `failed` takes. */
+  readAt<Q, A>(member: Member, method: Method<Q, A>, request: Q): Promise<A>;
+  /** The member that is asked at present. */
+  member(): Member;
+  /** Opens the stream of a watch. Throws what `failed` takes. */
+  openWatch(member: Member): Promise<WatchCall>;
+  /** Turns what was thrown into a failure, and turns away from the member, or from the token, if that may help. */
+  failed(member: Member, thrown: unknown): EtcdFailure;
+  readonly closing: AbortSignal;
+  close(): void;
+}
+
+const CHANNEL_OPTIONS: ClientOptions = {
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.min_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 1_000,
+  // etcd hangs up on clients that ping more often than every five seconds.
+  "grpc.keepalive_time_ms": 10_000,
+  "grpc.keepalive_timeout_ms": 3_000,
+  "grpc.max_receive_message_length": -1,
+  "grpc.enable_retries": 0,
+  "grpc.enable_http_proxy": 0,
+  "grpc.service_config_disable_resolution": 1,
+  "grpc.use_local_subchannel_pool": 1,
+};
+
+/** `startAt`: the index of the member to begin with. Nothing is sent before the first call. Throws `Environment` for files it cannot read. */
+export function openEtcdClient(settings: EtcdSettings, startAt: number): EtcdClient {
+  const { deadlineMs } = settings;
+  const description = describeSettings(settings);
+  const channel = channelCredentials(settings.tls);
+  const members = settings.endpoints.map(
+    (endpoint): Member => ({ endpoint, client: new Client(endpoint, channel, CHANNEL_OPTIONS) }),
+  );
+  const closing = new AbortController();
+  const attempts = members.length + 1;
+  let at = startAt % members.length;
+  let login: Promise<string> | undefined;
+
+  function failed(member: Member, thrown: unknown): EtcdFailure {
+    if (closing.signal.aborted) return { next: "refused", error: closedError(description) };
+    if (!isRpcError(thrown)) return { next: "refused", error: asNattoError(thrown) };
+    const failure = judgeFailure(`etcd member ${member.endpoint}`, thrown);
+    if (failure.next === "login") {
+      login = undefined;
+      if (settings.login === undefined) return { ...failure, next: "refused" };
+    }
+    // Whoever fails first turns; those that fail later on the same member find that done.
+    if (failure.next !== "refused" && failure.next !== "login" && member === members[at]) {
+      at = (at + 1) % members.length;
+    }
+    return failure;
+  }
+
+  async function metadata(member: Member): Promise<Metadata> {
+    const data = new Metadata();
+    // A member that has lost its leader refuses instead of leaving us waiting (clientv3.WithRequireLeader).
+    data.set("hasleader", "true");
+    if (settings.login === undefined) return data;
+    const { user, password } = settings.login;
+    login ??= exchange(member, AUTHENTICATE, { name: user, password }, data.clone(), deadlineMs).then(
+      ({ token }) => token,
+    );
+    const mine = login;
+    try {
+      data.set("token", await mine);
+    } catch (thrown) {
+      if (login === mine) login = undefined;
+      throw thrown;
+    }
+    return data;
+  }
+
+  const readAt = async <Q, A>(member: Member, method: Method<Q, A>, request: Q): Promise<A> =>
+    exchange(member, method, request, await metadata(member), deadlineMs);
+
+  async function call<Q, A>(method: Method<Q, A>, request: Q, repeatable: boolean): Promise<Outcome<A>> {
+    let fresh = false;
+    for (let attempt = 1; ; attempt++) {
+      const member = members[at]!;
+      try {
+        if (closing.signal.aborted) throw closedError(description);
+        return { status: "answered", answer: await readAt(member, method, request) };
+      } catch (thrown) {
+        const { next, error } = failed(member, thrown);
+        if (next === "unknown" && !repeatable) return { status: "unknown", error };
+        if (next === "refused" || attempt === attempts || (next === "login" && fresh)) throw error;
+        if (next === "login") fresh = true;
+      }
+    }
+  }
+
+  return {
+    description,
+    attempts,
+    read: async (method, request) => {
+      const outcome = await call(method, request, true);
+      if (outcome.status === "answered") return outcome.answer;
+      throw outcome.error;
+    },
+    write: (method, request) => call(method, request, false),
+    readAt,
+    member: () => members[at]!,
+    openWatch: async (member) => {
+      const data = await metadata(member);
+      const { path, serialize, deserialize } = WATCH;
+      return member.client.makeBidiStreamRequest(path, serialize, deserialize, data, {});
+    },
+    failed,
+    closing: closing.signal,
+    close: () => {
+      closing.abort();
+      for (const { client } of members) client.close();
+    },
+  };
+}
+
+/** One call to one member. Rejects with gRPC's ServiceError. */
+function exchange<Q, A>(
+  { client }: Member,
+  { path, serialize, deserialize }: Method<Q, A>,
+  request: Q,
+  metadata: Metadata,
+  deadlineMs: number,
+): Promise<A> {
+  return new Promise((resolve, reject) => {
+    const options = { deadline: Date.now() + deadlineMs };
+    client.makeUnaryRequest(path, serialize, deserialize, request, metadata, options, (error, answer) => {
+      if (error === null && answer !== undefined) resolve(answer);
+      else reject(error ?? new Error("an answer without a message"));
+    });
+  });
+}
+
+function closedError(description: string): NattoError {
+  return new NattoError("Unavailable", `the store ${description} was closed; open it again`);
+}
+
+function channelCredentials(tls: EtcdTls | undefined): ChannelCredentials {
+  if (tls === undefined) return credentials.createInsecure();
+  const [ca, key, cert] = [tls.ca, tls.key, tls.cert].map((path) => (path === undefined ? null : pem(path)));
+  try {
+    return credentials.createSsl(ca, key, cert);
+  } catch (thrown) {
+    const { message } = asNattoError(thrown);
+    const files = [tls.ca, tls.cert, tls.key].filter((path) => path !== undefined).join(", ");
+    throw new NattoError(
+      "Environment",
+      `cannot use ${files} for TLS to etcd: ${message}; give PEM files that belong together`,
+      [],
+      thrown,
+    );
+  }
+}
+
+/** Reads a file that the address of a store names. Throws `Environment`. */
+export function readNamedFile(path: string): string {
+  return pem(path).toString("utf8");
+}
+
+function pem(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (thrown) {
+    throw new NattoError(
+      "Environment",
+      `cannot read ${path}, which the address of the store names: ${asNattoError(thrown).message}; check the path and who may read it`,
+      [],
+      thrown,
+    );
+  }
+}
