@@ -150,18 +150,22 @@ static __always_inline void end_session(struct record *r, __u32 index)
 	count(SESSIONS_EXPIRED, 0);
 }
 
+/* A prime that divides no number of ports a slot can have, so that its multiples reach all of them; about the golden section of all ports. */
+#define PORT_STRIDE 39869
+
 struct port_search {
 	struct flow_key key;	/* inbound; its destination port is what is looked for */
 	struct flow flow;
-	__u32 first, count, offset;
+	__u32 first, count;
+	__u32 preferred, start;	/* offsets: the port to try first, and where to go on from */
 	enum counter failed;	/* 0 = a port was found; otherwise why not (so far) */
 };
 
 static long try_port(__u32 i, struct port_search *s)
 {
-	__u32 step = s->offset + i;
+	__u32 offset = i ? (s->start + (i - 1) * PORT_STRIDE) % s->count : s->preferred;
 
-	s->key.destination_port = bpf_htons(s->first + (step >= s->count ? step - s->count : step));
+	s->key.destination_port = bpf_htons(s->first + offset);
 
 	long error = bpf_map_update_elem(&flows, &s->key, &s->flow, BPF_NOEXIST);
 
@@ -171,7 +175,7 @@ static long try_port(__u32 i, struct port_search *s)
 	return 1;
 }
 
-/* Takes the first free port of the slot for this record, starting with the source port's image in it. */
+/* Takes a free port of the slot for this record: the source port's image in it, or the first that is found from elsewhere on. */
 static __always_inline enum counter take_port(struct record *r, __u32 index, const struct public_address *address)
 {
 	struct port_search search = {
@@ -184,8 +188,10 @@ static __always_inline enum counter take_port(struct record *r, __u32 index, con
 
 	if (!search.count)
 		return DROP_NO_OWNER;
-	search.offset = (__u16)(bpf_ntohs(r->inside_port) - FIRST_PORT) % search.count;
-	bpf_loop(search.count, try_port, &search, 0);
+	search.preferred = (__u16)(bpf_ntohs(r->inside_port) - FIRST_PORT) % search.count;
+	/* Elsewhere for each endpoint, so that those who like the same ports do not queue up behind each other. */
+	search.start = mix32(mix32(bpf_ntohl(r->inside_address)) ^ bpf_ntohs(r->inside_port)) % search.count;
+	bpf_loop(search.count + 1, try_port, &search, 0);
 	r->public_port = search.key.destination_port;
 	return search.failed;
 }

@@ -67,7 +67,7 @@ export function openSession(
   if (state.records.size + newRecords > config.maxRecords) return { ok: false, drop: "drop_table_full" };
   if (mapping) return openMapped(config, state, mapping, tuple);
 
-  const port = portsToTry(slot, tuple.source.port).find((candidate) => isFree(state, slot, candidate, tuple));
+  const port = portsToTry(slot, tuple.source).find((candidate) => isFree(state, slot, candidate, tuple));
   if (port === undefined) return { ok: false, drop: "drop_no_port" };
   const mapped = { address: slot.address, port };
   if (tuple.protocol !== "udp") return add(config, state, newSession(tuple, mapped, slot, undefined));

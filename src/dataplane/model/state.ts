@@ -7,7 +7,7 @@
 import { address, type Cidr, cidr, cidrContains } from "../../model/ipv4.ts";
 import type { Timeouts } from "../../model/nat-gateway.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
-import { FIRST_PORT, inboundSlot, outboundSlot, slotPorts } from "../../model/slots.ts";
+import { FIRST_PORT, inboundSlot, mix32, outboundSlot, slotPorts } from "../../model/slots.ts";
 
 /** The names of all counters. */
 export const COUNTERS = [
@@ -147,11 +147,25 @@ export function ownerOfSlot(config: ModelConfig, slot: SlotName): Owner {
   return gateway.owners[gateway.addresses.indexOf(slot.address)]?.[slot.number] ?? { kind: "nobody" };
 }
 
-/** The ports of a slot, beginning with the one to be tried first for a source port, and wrapping within the slot. */
-export function portsToTry(slot: SlotName, sourcePort: number): readonly number[] {
-  const { first } = slotPorts(slot.number, slot.portsPerSlot);
-  const preferred = ((sourcePort - FIRST_PORT + 65536) % 65536) % slot.portsPerSlot;
-  return Array.from({ length: slot.portsPerSlot }, (_, i) => first + ((preferred + i) % slot.portsPerSlot));
+/** A prime that divides no number of ports a slot can have, so that its multiples reach all of them. */
+const PORT_STRIDE = 39869;
+
+/**
+ * The ports of a slot in the order in which they are tried for an endpoint: first the image of its source port, then all in strides from a
+ * place that the endpoint's hash names, wrapping within the slot.
+ */
+export function portsToTry(
+  { number, portsPerSlot }: SlotName,
+  { address, port }: AddressPort,
+): readonly number[] {
+  const { first } = slotPorts(number, portsPerSlot);
+  const preferred = ((port - FIRST_PORT + 65536) % 65536) % portsPerSlot;
+  const start = mix32(mix32(address) ^ port) % portsPerSlot;
+  const others = Array.from(
+    { length: portsPerSlot },
+    (_, i) => first + ((start + i * PORT_STRIDE) % portsPerSlot),
+  );
+  return [first + preferred, ...others];
 }
 
 /** A packet's flow, as the packet shows it. ICMP echo has the identifier as the endpoint's port and 0 as the remote's. */

@@ -103,16 +103,17 @@ test("only a bare SYN opens a TCP connection", () => {
   assert.equal(newBench().receive(segment(syn | TCP_FLAG.psh)).verdict.kind, "redirect");
 });
 
-test("a source port in the endpoint's slot is kept while it is free, and the next one is taken when it is not", () => {
+test("a source port in the endpoint's slot is kept while it is free, and another one is taken when it is not", () => {
   const { first, last } = slotPorts(slotOf(ENDPOINT).number, 64);
   const node = newBench();
   assert.equal(publicPort(node.receive(datagram({ sourcePort: last }))), last);
-  assert.equal(publicPort(node.receive(datagram({ sourcePort: last - 64 }))), first);
+  const other = publicPort(node.receive(datagram({ sourcePort: last - 64 })));
+  assert.ok(other >= first && other < last);
   assert.equal(publicPort(node.receive(segment(syn, { sourcePort: last }))), last);
 });
 
 test("one TCP port serves many remotes, and a second endpoint with the same remote gets another", () => {
-  const { first } = slotPorts(slotOf(ENDPOINT).number, 64);
+  const { first, last } = slotPorts(slotOf(ENDPOINT).number, 64);
   const node = newBench();
   const at = { sourcePort: first };
   assert.equal(publicPort(node.receive(segment(syn, at))), first);
@@ -120,7 +121,8 @@ test("one TCP port serves many remotes, and a second endpoint with the same remo
     publicPort(node.receive(segment(syn, { ...at, sourcePort: first + 64, to: OTHER_REMOTE }))),
     first,
   );
-  assert.equal(publicPort(node.receive(segment(syn, { ...at, sourcePort: first + 64 }))), first + 1);
+  const other = publicPort(node.receive(segment(syn, { ...at, sourcePort: first + 64 })));
+  assert.ok(other > first && other <= last);
 });
 
 test("a UDP endpoint has one public port whatever the remote (RFC 4787 REQ-1), and nobody else has it", () => {
