@@ -327,6 +327,7 @@ export interface TestRunOptions {
 }
 
 const TEST_XDP_LIVE_FRAMES = 2;
+const BATCH_OF_FRAMES = 128;
 
 /**
  * Runs a program on a packet (BPF_PROG_TEST_RUN). See `struct bpf_test_run_opts` and the kernel's
@@ -348,6 +349,7 @@ export function testRun(program: number, packet: Buffer, options: TestRunOptions
   opts.writeUInt32LE(ifindex ? context.length : 0, 48);
   opts.writeInt32LE(repeat, 60);
   opts.writeUInt32LE(live ? TEST_XDP_LIVE_FRAMES : 0, 68);
+  opts.writeUInt32LE(live ? BATCH_OF_FRAMES : 0, 76);
   let code = c.testRun(program, opts);
   // A signal ends a run early; the kernel wants to be asked again.
   for (let attempt = 1; code === -EINTR && attempt < 10; attempt++) code = c.testRun(program, opts);

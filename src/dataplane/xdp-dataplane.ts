@@ -18,7 +18,7 @@ const OBJECT_PATH = join(import.meta.dirname, "../../build/natto.bpf.o");
 /** The sweeper ticks every 50 ms. */
 const SWEEPER_SILENCE_NS = 1_000_000_000n;
 /** The guard is looked at less often than the maps, since that starts a program. */
-const GUARD_INTERVAL_MS = 5_000;
+const GUARD_INTERVAL_MS = 3_000;
 
 /**
  * Loads the program on the pinned maps (made if there are none). Nothing is attached before the first `ensure`. Throws
