@@ -1,0 +1,227 @@
+/** Packet in, packet out: a table of what the XDP program itself must do, by BPF_PROG_TEST_RUN, without the model's help. */
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { formatAddress } from "../model/ipv4.ts";
+import { slotPorts } from "../model/slots.ts";
+import {
+  datagram,
+  ENDPOINT,
+  EXAMPLE,
+  OTHER_ENDPOINT,
+  PEER,
+  PUBLIC,
+  ping,
+  REMOTE,
+  segment,
+  slotOf,
+} from "./model/example.ts";
+import { replyTo } from "./model/scenario.ts";
+import type { Counter, Role } from "./model/state.ts";
+import { moveSlot, PLAN, planned, type World } from "./model/world.ts";
+import { checksumsValid, ETHERNET_BYTES, parsePacket, TCP_FLAG } from "./packet.ts";
+import {
+  layOutNetwork,
+  loadProgram,
+  type ProgramRun,
+  type ProgramUnderTest,
+} from "./testing/program-under-test.ts";
+import { enterSandbox } from "./testing/sandbox.ts";
+
+const { syn, ack } = TCP_FLAG;
+const STRANGER = planned(PLAN.strangers, 1);
+const UNREACHABLE = planned(PLAN.prohibitedRemotes, 1);
+const FIRST = slotPorts(slotOf(ENDPOINT).number, EXAMPLE.gateways[0]!.portsPerSlot).first;
+/** A source port that lies in the endpoint's slot is kept. */
+const KEPT = { sourcePort: FIRST };
+
+/** As large as the session table that is loaded. */
+const ROOM = 64;
+const WORLD: World = { ...EXAMPLE, maxRecords: ROOM };
+
+let program: ProgramUnderTest;
+
+before(() => {
+  const sandbox = enterSandbox();
+  layOutNetwork();
+  program = loadProgram(sandbox, ROOM);
+});
+
+/** Source and destination of a packet as text, and its TTL. */
+function ends(frame: Buffer): string {
+  const parsed = parsePacket(frame);
+  assert.ok(parsed.ok && parsed.packet.transport.kind !== "raw");
+  const { ip, transport } = parsed.packet;
+  const ports =
+    transport.kind === "icmp"
+      ? [transport.identifier, transport.type]
+      : [transport.sourcePort, transport.destinationPort];
+  return `${formatAddress(ip.source)} ${formatAddress(ip.destination)} ${ports.join(" ")} ttl ${ip.ttl}`;
+}
+
+interface Row {
+  readonly name: string;
+  readonly frame: Buffer;
+  readonly role?: Role;
+  readonly verdict: ProgramRun["verdict"];
+  readonly counters: Partial<Record<Counter, number>>;
+  /** What leaves; undefined where nothing does. */
+  readonly out?: string;
+}
+
+const [pub, remote, endpoint] = [PUBLIC, REMOTE, ENDPOINT].map(formatAddress);
+const created = { sessions_created: 1, translated_out: 1 };
+const cut = (frame: Buffer, length: number) => frame.subarray(0, length);
+const changed = (frame: Buffer, at: number, value: number) => {
+  const copy = Buffer.from(frame);
+  copy.writeUInt8(value, at);
+  return copy;
+};
+
+const TABLE: readonly Row[] = [
+  {
+    name: "a TCP connection begins",
+    frame: segment(syn, KEPT),
+    verdict: "redirect",
+    counters: created,
+    out: `${pub} ${remote} ${FIRST} 443 ttl 63`,
+  },
+  {
+    name: "a UDP flow begins",
+    frame: datagram(KEPT),
+    verdict: "redirect",
+    counters: created,
+    out: `${pub} ${remote} ${FIRST} 443 ttl 63`,
+  },
+  {
+    name: "an echo request",
+    frame: ping(FIRST),
+    verdict: "redirect",
+    counters: created,
+    out: `${pub} ${remote} ${FIRST} 8 ttl 63`,
+  },
+  {
+    name: "a remote without a neighbour yet",
+    frame: datagram({ ...KEPT, to: planned(PLAN.silentRemotes, 1) }),
+    verdict: "kernel",
+    counters: created,
+    out: `${pub} 198.51.101.1 ${FIRST} 443 ttl 64`,
+  },
+  {
+    name: "a forbidden remote",
+    frame: datagram({ to: UNREACHABLE }),
+    verdict: "drop",
+    counters: { sessions_created: 1, drop_no_route: 1 },
+  },
+  {
+    name: "a sender that is not enrolled",
+    frame: datagram({ from: STRANGER }),
+    verdict: "kernel",
+    counters: {},
+    out: `10.9.0.1 ${remote} 5000 443 ttl 64`,
+  },
+  {
+    name: "a packet at the end of its life",
+    frame: datagram({ ttl: 1 }),
+    verdict: "kernel",
+    counters: {},
+    out: `${endpoint} ${remote} 5000 443 ttl 1`,
+  },
+  {
+    name: "the middle of an unknown connection",
+    frame: segment(ack),
+    verdict: "transmit",
+    counters: { drop_not_syn: 1, resets_sent: 1 },
+    out: `${remote} ${endpoint} 443 5000 ttl 64`,
+  },
+  {
+    name: "an unsolicited packet from outside",
+    frame: datagram({ from: REMOTE, to: PUBLIC, destinationPort: FIRST }),
+    role: "outside",
+    verdict: "drop",
+    counters: { drop_no_session: 1 },
+  },
+  {
+    name: "a packet to a port below 1024",
+    frame: segment(syn, { from: REMOTE, to: PUBLIC, destinationPort: 22 }),
+    role: "outside",
+    verdict: "drop",
+    counters: { drop_no_session: 1 },
+  },
+  {
+    name: "an echo request from outside",
+    frame: ping(FIRST, { from: REMOTE, to: PUBLIC }),
+    role: "outside",
+    verdict: "drop",
+    counters: { drop_unsupported: 1 },
+  },
+  {
+    name: "a fragment",
+    frame: changed(datagram(), ETHERNET_BYTES + 6, 0x20),
+    verdict: "drop",
+    counters: { drop_fragment: 1 },
+  },
+  {
+    name: "a TCP header that is cut off",
+    frame: changed(segment(syn), ETHERNET_BYTES + 3, 30),
+    verdict: "drop",
+    counters: { drop_malformed: 1 },
+  },
+  {
+    name: "an IP packet longer than its frame",
+    frame: cut(segment(syn), 50),
+    verdict: "drop",
+    counters: { drop_malformed: 1 },
+  },
+  {
+    name: "a protocol that is not translated",
+    frame: changed(datagram(), ETHERNET_BYTES + 9, 47),
+    verdict: "drop",
+    counters: { drop_unsupported: 1 },
+  },
+  { name: "what is not IPv4", frame: changed(datagram(), 13, 0x06), verdict: "kernel", counters: {} },
+];
+
+for (const { name, frame, role = "inside", verdict, counters, out } of TABLE) {
+  test(`${name}: ${verdict}`, () => {
+    program.reset(WORLD, 0);
+    const run = program.run(role, frame);
+    assert.deepEqual([run.verdict, run.counters], [verdict, counters]);
+    if (out !== undefined) assert.equal(ends(run.packet), out);
+    if (verdict === "redirect") assert.ok(checksumsValid(run.packet));
+  });
+}
+
+test("a reply comes back to the endpoint, and only from the remote that was asked", () => {
+  program.reset(WORLD, 0);
+  const reply = replyTo(program.run("inside", segment(syn, KEPT)).packet, syn | ack)!;
+  const back = program.run("outside", reply);
+  assert.deepEqual([back.verdict, back.counters], ["redirect", { translated_in: 1 }]);
+  assert.equal(ends(back.packet), `${remote} ${endpoint} 443 ${FIRST} ttl 59`);
+  assert.ok(checksumsValid(back.packet));
+  const other = changed(reply, ETHERNET_BYTES + 15, 99);
+  assert.deepEqual(program.run("outside", other).counters, { drop_no_session: 1 });
+});
+
+test("a packet whose slot another node owns is wrapped for it, 50 bytes longer", () => {
+  const moved = moveSlot(WORLD, slotOf(ENDPOINT), 1);
+  program.reset(moved, 0);
+  const frame = datagram();
+  const run = program.run("inside", frame);
+  assert.deepEqual([run.verdict, run.counters], ["redirect", { steered_out: 1 }]);
+  assert.equal(run.packet.length, frame.length + 50);
+  assert.equal(run.packet.readUInt32BE(ETHERNET_BYTES + 16), PEER);
+  assert.deepEqual(
+    run.packet.subarray(50 + ETHERNET_BYTES),
+    frame.subarray(ETHERNET_BYTES),
+    "the packet itself is untouched",
+  );
+});
+
+test("a second endpoint that wants the same port gets another one", () => {
+  program.reset(WORLD, 0);
+  const ports = [ENDPOINT, OTHER_ENDPOINT].map((from) =>
+    program.run("inside", datagram({ ...KEPT, from })).packet.readUInt16BE(34),
+  );
+  assert.equal(ports[0], FIRST);
+  assert.notEqual(ports[1], FIRST);
+});
