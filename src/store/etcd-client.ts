@@ -15,6 +15,7 @@ import { asNattoError, NattoError } from "../errors.ts";
 import { type EtcdFailure, isRpcError, judgeFailure } from "./etcd-failure.ts";
 import { AUTHENTICATE, type Method, WATCH, type WatchRequest, type WatchResponse } from "./etcd-rpc.ts";
 import { describeSettings, type EtcdSettings, type EtcdTls } from "./etcd-settings.ts";
+import { pause } from "./pause.ts";
 
 /** One member and the connection to it. */
 export interface Member {
@@ -31,8 +32,10 @@ export type Outcome<T> =
 
 export interface EtcdClient {
   readonly description: string;
-  /** How often a call is tried in all. */
+  /** So many attempts in a row give each member its turn, and the first one a second. */
   readonly attempts: number;
+  /** How long a call goes on from member to member: long enough for an election. */
+  readonly patienceMs: number;
   /** A call that may be repeated: whatever fails on the way is tried on the next member. Throws NattoErrors. */
   read<Q, A>(method: Method<Q, A>, request: Q): Promise<A>;
   /** A call that must not be repeated blindly: tried on another member only if the one before was not reached. */
@@ -43,11 +46,17 @@ export interface EtcdClient {
   member(): Member;
   /** Opens the stream of a watch. Throws what `failed` takes. */
   openWatch(member: Member): Promise<WatchCall>;
-  /** Turns what was thrown into a failure, and turns away from the member, or from the token, if that may help. */
+  /** Turns what was thrown into a failure, and turns away from the member if that may help. */
   failed(member: Member, thrown: unknown): EtcdFailure;
   readonly closing: AbortSignal;
   close(): void;
 }
+
+/** How many deadlines make up the patience of a call. */
+const PATIENCE = 4;
+/** etcd makes logging in slow on purpose (bcrypt), the more so when many do at once. */
+const LOGIN_DEADLINES = 10;
+const ROUND_MS = { first: 25, max: 250 };
 
 const CHANNEL_OPTIONS: ClientOptions = {
   "grpc.initial_reconnect_backoff_ms": 100,
@@ -73,6 +82,7 @@ export function openEtcdClient(settings: EtcdSettings, startAt: number): EtcdCli
   );
   const closing = new AbortController();
   const attempts = members.length + 1;
+  const patienceMs = PATIENCE * deadlineMs;
   let at = startAt % members.length;
   let login: Promise<string> | undefined;
 
@@ -80,10 +90,7 @@ export function openEtcdClient(settings: EtcdSettings, startAt: number): EtcdCli
     if (closing.signal.aborted) return { next: "refused", error: closedError(description) };
     if (!isRpcError(thrown)) return { next: "refused", error: asNattoError(thrown) };
     const failure = judgeFailure(`etcd member ${member.endpoint}`, thrown);
-    if (failure.next === "login") {
-      login = undefined;
-      if (settings.login === undefined) return { ...failure, next: "refused" };
-    }
+    if (failure.next === "login" && settings.login === undefined) return { ...failure, next: "refused" };
     // Whoever fails first turns; those that fail later on the same member find that done.
     if (failure.next !== "refused" && failure.next !== "login" && member === members[at]) {
       at = (at + 1) % members.length;
@@ -97,7 +104,8 @@ export function openEtcdClient(settings: EtcdSettings, startAt: number): EtcdCli
     data.set("hasleader", "true");
     if (settings.login === undefined) return data;
     const { user, password } = settings.login;
-    login ??= exchange(member, AUTHENTICATE, { name: user, password }, data.clone(), deadlineMs).then(
+    const request = { name: user, password };
+    login ??= exchange(member, AUTHENTICATE, request, data.clone(), LOGIN_DEADLINES * deadlineMs).then(
       ({ token }) => token,
     );
     const mine = login;
@@ -110,10 +118,21 @@ export function openEtcdClient(settings: EtcdSettings, startAt: number): EtcdCli
     return data;
   }
 
-  const readAt = async <Q, A>(member: Member, method: Method<Q, A>, request: Q): Promise<A> =>
-    exchange(member, method, request, await metadata(member), deadlineMs);
+  async function readAt<Q, A>(member: Member, method: Method<Q, A>, request: Q): Promise<A> {
+    const data = await metadata(member);
+    const used = login;
+    try {
+      return await exchange(member, method, request, data, deadlineMs);
+    } catch (thrown) {
+      // Not a token that another call has fetched meanwhile.
+      if (login === used && isRpcError(thrown) && judgeFailure("", thrown).next === "login")
+        login = undefined;
+      throw thrown;
+    }
+  }
 
   async function call<Q, A>(method: Method<Q, A>, request: Q, repeatable: boolean): Promise<Outcome<A>> {
+    const end = performance.now() + patienceMs;
     let fresh = false;
     for (let attempt = 1; ; attempt++) {
       const member = members[at]!;
@@ -123,8 +142,13 @@ export function openEtcdClient(settings: EtcdSettings, startAt: number): EtcdCli
       } catch (thrown) {
         const { next, error } = failed(member, thrown);
         if (next === "unknown" && !repeatable) return { status: "unknown", error };
-        if (next === "refused" || attempt === attempts || (next === "login" && fresh)) throw error;
+        if (next === "refused" || (next === "login" && fresh)) throw error;
         if (next === "login") fresh = true;
+        else if (attempt >= members.length && (!error.transient || performance.now() > end)) throw error;
+        // After each round, so that members that refuse at once are not asked without end.
+        else if (attempt % members.length === 0) {
+          await pause(Math.min(ROUND_MS.max, ROUND_MS.first * attempt), closing.signal);
+        }
       }
     }
   }
@@ -132,6 +156,7 @@ export function openEtcdClient(settings: EtcdSettings, startAt: number): EtcdCli
   return {
     description,
     attempts,
+    patienceMs,
     read: async (method, request) => {
       const outcome = await call(method, request, true);
       if (outcome.status === "answered") return outcome.answer;

@@ -33,8 +33,17 @@ export function judgeFailure(where: string, thrown: Error & RpcError): EtcdFailu
   const text = thrown.details.replace(/^etcdserver: /, "");
   const rule = RULES.find(({ code, words }) => (code ?? thrown.code) === thrown.code && words.test(text));
   const { next, kind, remedy } = rule ?? fallback(thrown.code);
-  const found = next === "unsent" ? `cannot reach ${where}: ${text}` : `${where}: ${text}`;
+  const found = next === "unsent" ? `cannot reach ${where}: ${plain(text)}` : `${where}: ${text}`;
   return { next, error: new NattoError(kind, `${found}; ${remedy}`, [], thrown) };
+}
+
+/** What gRPC says of a connection that could not be made, without the words that gRPC puts around it. */
+function plain(text: string): string {
+  return text
+    .replace(/^No connection established\. Last error: (Error: )?/, "")
+    .replace(/[. ]*Resolution note: *$/, "")
+    .replace(/^[0-9A-F]+:error:\w+:SSL routines:\w*:([^:]+):[\s\S]*$/, "$1")
+    .trim();
 }
 
 interface Verdict {
@@ -117,6 +126,14 @@ const RULES: readonly Rule[] = [
   },
   {
     code: Status.UNAVAILABLE,
+    words: /alert (bad certificate|certificate required|certificate unknown|unknown ca)/,
+    next: "unsent",
+    kind: "Environment",
+    remedy:
+      "etcd does not take this client's certificate: give cert and key from an authority that it trusts",
+  },
+  {
+    code: Status.UNAVAILABLE,
     words: /certificate|self-signed|altnames|unable to verify/i,
     next: "unsent",
     kind: "Environment",
@@ -124,10 +141,10 @@ const RULES: readonly Rule[] = [
   },
   {
     code: Status.UNAVAILABLE,
-    words: /wrong version number|packet length too long/i,
+    words: /before secure TLS connection|wrong version number/,
     next: "unsent",
-    kind: "Environment",
-    remedy: "this member does not speak TLS: take tls, ca, cert and key out of the address of the store",
+    kind: "Unavailable",
+    remedy: "if this member does not speak TLS, take tls, ca, cert and key out of the address of the store",
   },
   {
     code: Status.UNAVAILABLE,

@@ -39,8 +39,6 @@ export interface Session {
   readonly range: KeyRange;
   readonly from: number;
   readonly ending: AbortSignal;
-  /** Whether the token was renewed because the watch before this one was refused. */
-  readonly renewed: boolean;
   readonly options: SessionOptions;
 }
 
@@ -77,7 +75,9 @@ export async function* watchOnce(session: Session): AsyncGenerator<ChangeBatch> 
           yield { changes: item.type === "changes" ? item.changes : [], revision: position };
           break;
         case "canceled":
-          throw canceledError(item.reason, session.renewed);
+          // etcd refuses a watch with an old token in the words for missing permission; a read is refused in words that differ.
+          await countAt(session, 0);
+          throw rpcError(Status.UNAVAILABLE, `the watch was canceled: ${item.reason}`);
         case "failed":
           throw item.thrown;
         case "end":
@@ -208,16 +208,8 @@ async function checkMember(
   }
 }
 
-/** How many keys there were at a revision. Throws (gRPC's OUT_OF_RANGE) when it is no longer kept, or has not been reached. */
+/** How many keys there were at a revision; 0: now. Throws (gRPC's OUT_OF_RANGE) when it is no longer kept, or has not been reached. */
 async function countAt({ client, member, range }: Session, revision: number): Promise<number> {
   const { count } = await client.readAt(member, RANGE, { ...range, revision, count_only: true });
   return Number(count);
-}
-
-/** etcd refuses a watch with an old token in the words with which it refuses one without permission. */
-function canceledError(reason: string, renewed: boolean): Error {
-  if (!/permission denied|auth token|auth store/.test(reason)) {
-    return rpcError(Status.UNAVAILABLE, `the watch was canceled: ${reason || "no reason given"}`);
-  }
-  return rpcError(renewed ? Status.PERMISSION_DENIED : Status.UNAUTHENTICATED, reason);
 }

@@ -140,8 +140,9 @@ function nextLimit({ kvs }: RangeResponse): number {
 async function write(client: EtcdClient, prefix: string, request: Write): Promise<number | undefined> {
   if (request.value === undefined && request.expected === 0) return undefined;
   const transaction = transactionOf(prefix, request);
+  const end = performance.now() + client.patienceMs;
   let doubt: NattoError | undefined;
-  for (let attempt = 1; ; attempt++) {
+  for (;;) {
     const outcome = await client.write(TXN, transaction);
     if (outcome.status === "answered" && outcome.answer.succeeded)
       return Number(outcome.answer.header.revision);
@@ -150,7 +151,7 @@ async function write(client: EtcdClient, prefix: string, request: Write): Promis
     const { entry, revision } = await read(client, prefix, request.key);
     const verdict = settle(request, entry);
     if (verdict === "done") return entry?.revision ?? revision;
-    if (verdict === "unclear" || attempt === client.attempts) throw doubt;
+    if (verdict === "unclear" || performance.now() > end) throw doubt;
   }
 }
 

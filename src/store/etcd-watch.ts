@@ -33,7 +33,6 @@ export async function* watchRange(
         range,
         from: position,
         ending,
-        renewed,
         options,
       })) {
         position = batch.revision;
