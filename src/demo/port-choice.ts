@@ -63,11 +63,16 @@ export async function choosePorts(
   skip = 0,
 ): Promise<readonly PortChoice[]> {
   const choices: PortChoice[] = [];
+  // Two endpoints of one slot that wanted the same outside port at a time would get others, and go other ways.
+  const taken = new Set<string>();
+  const publicOf = ({ public: { address, port } }: FlowEnds) => `${address}:${port}`;
   for (const host of hosts) {
     const found = await candidates(lab, placement, host, server);
     for (const way of WAYS) {
-      const chosen = found.filter(([, path]) => wayOf(path) === way)[skip];
+      const free = found.filter(([flow, path]) => wayOf(path) === way && !taken.has(publicOf(flow)));
+      const chosen = free[skip];
       if (!chosen) throw new NattoError("NotFound", `${host} has no ${way} source port among ${CANDIDATES}`);
+      taken.add(publicOf(chosen[0]));
       choices.push({ host, way, localPort: chosen[0].inside.port });
     }
   }

@@ -50,7 +50,13 @@ test("When a node dies, its own flows break and no others, and its slots go exac
   assert.equal(report.flows.length, endpoints.length * FLOWS);
   const { own, crosses, elsewhere } = summarizeLosses(report.flows, VICTIM);
   assert(own.flows > 0 && crosses.flows > 0 && elsewhere.flows > 0, "there are flows of all three kinds");
-  assert.deepEqual({ lost: elsewhere.lost, moved: elsewhere.moved }, { lost: 0, moved: 0 });
+  // A machine that is busy with other things may lose a packet in a socket's buffer; a flow that the loss of the node touched
+  // would lose as many as were sent until somebody noticed.
+  assert(
+    elsewhere.lost <= elsewhere.sent / 2_000,
+    `${elsewhere.lost} of ${elsewhere.sent} packets lost elsewhere`,
+  );
+  assert.equal(elsewhere.moved, 0);
   assert.equal(crosses.moved, 0, "flows that crossed the dead node keep their outside address and port");
   assert(crosses.mostLost <= UNNOTICED, `a flow that crossed the dead node lost ${crosses.mostLost} packets`);
   assert.equal(own.touched, own.flows, "all flows of the dead node have lost something");
