@@ -80,11 +80,9 @@ export function openEtcdClient(settings: EtcdSettings, startAt: number): EtcdCli
   const members = settings.endpoints.map(
     (endpoint): Member => ({ endpoint, client: new Client(endpoint, channel, CHANNEL_OPTIONS) }),
   );
+  const login = makeLogin(settings);
   const closing = new AbortController();
-  const attempts = members.length + 1;
-  const patienceMs = PATIENCE * deadlineMs;
   let at = startAt % members.length;
-  let login: Promise<string> | undefined;
 
   function failed(member: Member, thrown: unknown): EtcdFailure {
     if (closing.signal.aborted) return { next: "refused", error: closedError(description) };
@@ -92,91 +90,121 @@ export function openEtcdClient(settings: EtcdSettings, startAt: number): EtcdCli
     const failure = judgeFailure(`etcd member ${member.endpoint}`, thrown);
     if (failure.next === "login" && settings.login === undefined) return { ...failure, next: "refused" };
     // Whoever fails first turns; those that fail later on the same member find that done.
-    if (failure.next !== "refused" && failure.next !== "login" && member === members[at]) {
-      at = (at + 1) % members.length;
-    }
+    const turns = failure.next === "unsent" || failure.next === "unknown";
+    if (turns && member === members[at]) at = (at + 1) % members.length;
     return failure;
   }
 
-  async function metadata(member: Member): Promise<Metadata> {
-    const data = new Metadata();
-    // A member that has lost its leader refuses instead of leaving us waiting (clientv3.WithRequireLeader).
-    data.set("hasleader", "true");
-    if (settings.login === undefined) return data;
-    const { user, password } = settings.login;
-    const request = { name: user, password };
-    login ??= exchange(member, AUTHENTICATE, request, data.clone(), LOGIN_DEADLINES * deadlineMs).then(
-      ({ token }) => token,
-    );
-    const mine = login;
-    try {
-      data.set("token", await mine);
-    } catch (thrown) {
-      if (login === mine) login = undefined;
-      throw thrown;
-    }
-    return data;
-  }
-
-  async function readAt<Q, A>(member: Member, method: Method<Q, A>, request: Q): Promise<A> {
-    const data = await metadata(member);
-    const used = login;
-    try {
-      return await exchange(member, method, request, data, deadlineMs);
-    } catch (thrown) {
-      // Not a token that another call has fetched meanwhile.
-      if (login === used && isRpcError(thrown) && judgeFailure("", thrown).next === "login")
-        login = undefined;
-      throw thrown;
-    }
-  }
-
-  async function call<Q, A>(method: Method<Q, A>, request: Q, repeatable: boolean): Promise<Outcome<A>> {
-    const end = performance.now() + patienceMs;
-    let fresh = false;
-    for (let attempt = 1; ; attempt++) {
-      const member = members[at]!;
-      try {
-        if (closing.signal.aborted) throw closedError(description);
-        return { status: "answered", answer: await readAt(member, method, request) };
-      } catch (thrown) {
-        const { next, error } = failed(member, thrown);
-        if (next === "unknown" && !repeatable) return { status: "unknown", error };
-        if (next === "refused" || (next === "login" && fresh)) throw error;
-        if (next === "login") fresh = true;
-        else if (attempt >= members.length && (!error.transient || performance.now() > end)) throw error;
-        // After each round, so that members that refuse at once are not asked without end.
-        else if (attempt % members.length === 0) {
-          await pause(Math.min(ROUND_MS.max, ROUND_MS.first * attempt), closing.signal);
-        }
-      }
-    }
-  }
-
-  return {
+  const client: CallingClient = {
     description,
-    attempts,
-    patienceMs,
-    read: async (method, request) => {
-      const outcome = await call(method, request, true);
-      if (outcome.status === "answered") return outcome.answer;
-      throw outcome.error;
-    },
-    write: (method, request) => call(method, request, false),
-    readAt,
+    attempts: members.length + 1,
+    patienceMs: PATIENCE * deadlineMs,
     member: () => members[at]!,
+    readAt: async (member, method, request) => {
+      const token = await login.token(member);
+      try {
+        return await exchange(member, method, request, metadataWith(token), deadlineMs);
+      } catch (thrown) {
+        if (isRpcError(thrown) && judgeFailure("", thrown).next === "login") login.forget(token);
+        throw thrown;
+      }
+    },
     openWatch: async (member) => {
-      const data = await metadata(member);
       const { path, serialize, deserialize } = WATCH;
-      return member.client.makeBidiStreamRequest(path, serialize, deserialize, data, {});
+      const metadata = metadataWith(await login.token(member));
+      return member.client.makeBidiStreamRequest(path, serialize, deserialize, metadata, {});
     },
     failed,
     closing: closing.signal,
+  };
+  return {
+    ...client,
+    read: async (method, request) => {
+      const outcome = await call(client, members.length, method, request, true);
+      if (outcome.status === "answered") return outcome.answer;
+      throw outcome.error;
+    },
+    write: (method, request) => call(client, members.length, method, request, false),
     close: () => {
       closing.abort();
-      for (const { client } of members) client.close();
+      for (const { client: connection } of members) connection.close();
     },
   };
+}
+
+type CallingClient = Omit<EtcdClient, "read" | "write" | "close">;
+
+/** Tries one member after the other until one answers, etcd has decided, or the patience ends. */
+async function call<Q, A>(
+  client: CallingClient,
+  size: number,
+  method: Method<Q, A>,
+  request: Q,
+  repeatable: boolean,
+): Promise<Outcome<A>> {
+  const end = performance.now() + client.patienceMs;
+  let renewed = false;
+  for (let attempt = 1; ; attempt++) {
+    const member = client.member();
+    try {
+      if (client.closing.aborted) throw closedError(client.description);
+      return { status: "answered", answer: await client.readAt(member, method, request) };
+    } catch (thrown) {
+      const { next, error } = client.failed(member, thrown);
+      if (next === "unknown" && !repeatable) return { status: "unknown", error };
+      if (next === "refused" || (next === "login" && renewed)) throw error;
+      if (next === "login") renewed = true;
+      else if (attempt >= size && (!error.transient || performance.now() > end)) throw error;
+      // After each round, so that members that refuse at once are not asked without end.
+      else if (attempt % size === 0) {
+        await pause(Math.min(ROUND_MS.max, ROUND_MS.first * attempt), client.closing);
+      }
+    }
+  }
+}
+
+interface Login {
+  /** The token to send to any member, fetched from this one if there is none; undefined when there is no user. */
+  token(member: Member): Promise<string | undefined>;
+  /** Has the next call fetch a token, unless another call has done so already. */
+  forget(token: string | undefined): void;
+}
+
+function makeLogin({ login, deadlineMs }: EtcdSettings): Login {
+  let fetching: Promise<string> | undefined;
+  let present: string | undefined;
+  return {
+    token: async (member) => {
+      if (login === undefined || present !== undefined) return present;
+      const request = { name: login.user, password: login.password };
+      fetching ??= exchange(
+        member,
+        AUTHENTICATE,
+        request,
+        metadataWith(undefined),
+        LOGIN_DEADLINES * deadlineMs,
+      )
+        .then(({ token }) => {
+          present = token;
+          return token;
+        })
+        .finally(() => {
+          fetching = undefined;
+        });
+      return fetching;
+    },
+    forget: (token) => {
+      if (token === present) present = undefined;
+    },
+  };
+}
+
+function metadataWith(token: string | undefined): Metadata {
+  const metadata = new Metadata();
+  // A member that has lost its leader refuses instead of leaving us waiting (clientv3.WithRequireLeader).
+  metadata.set("hasleader", "true");
+  if (token !== undefined) metadata.set("token", token);
+  return metadata;
 }
 
 /** One call to one member. Rejects with gRPC's ServiceError. */

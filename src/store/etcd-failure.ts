@@ -20,7 +20,8 @@ export interface RpcError {
 }
 
 export function isRpcError(thrown: unknown): thrown is Error & RpcError {
-  return thrown instanceof Error && "code" in thrown && "details" in thrown;
+  if (!(thrown instanceof Error && "code" in thrown && "details" in thrown)) return false;
+  return typeof thrown.code === "number" && typeof thrown.details === "string";
 }
 
 /** A failure that is noticed on this side, in the form of those that gRPC reports. */
