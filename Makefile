@@ -4,7 +4,7 @@ BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-address-of-packed-member \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help setup bpf check format test demo bench clean
+.PHONY: help setup bpf check format test outages demo bench clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -28,6 +28,9 @@ format: ## Write the format and the safe lint fixes
 
 test: setup ## Run all tests (root: they build network namespaces)
 	@$(NODE) scripts/run-tests.ts
+
+outages: setup ## The etcd driver through killed, paused and full members; not part of `test`, since it depends on time
+	@$(NODE) scripts/run-tests.ts src/store/etcd-outages.suite.ts
 
 demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running
 	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold)
