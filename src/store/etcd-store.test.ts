@@ -1,4 +1,4 @@
-/** The contract suite on a real cluster of three members. What happens when things break is in `etcd-outages.test.ts`. */
+/** The contract suite on a real cluster of three members. What happens when things break is in `etcd-outages.suite.ts`. */
 import assert from "node:assert/strict";
 import { after, type TestContext } from "node:test";
 import { contractOfStores, type StoreSetup } from "./contract.ts";
