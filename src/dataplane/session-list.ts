@@ -24,14 +24,19 @@ function sessionOf(row: RecordRow, now: bigint): Session {
   };
 }
 
-/** Reads all sessions. What changes meanwhile may or may not be seen. */
-export function listSessions(maps: KernelMaps, codecs: Codecs): Session[] {
+/** The records of all sessions, as they lie in memory. What changes meanwhile may or may not be seen. */
+export function readSessionRows(maps: KernelMaps, codecs: Codecs): RecordRow[] {
   const count = Math.min(readSweeper(maps, codecs).high_water, maps.records.info.maxEntries);
   if (count === 0) return [];
-  const now = process.hrtime.bigint() + readConfig(maps, codecs).clock_offset;
   const values = readArray(maps.records, count);
   const size = codecs.record.size;
-  return Array.from({ length: count }, (_, i) => codecs.record.decode(values, i * size))
-    .filter((row) => row.kind === codecs.recordKinds.session)
-    .map((row) => sessionOf(row, now));
+  return Array.from({ length: count }, (_, i) => codecs.record.decode(values, i * size)).filter(
+    (row) => row.kind === codecs.recordKinds.session,
+  );
+}
+
+/** Reads all sessions. */
+export function listSessions(maps: KernelMaps, codecs: Codecs): Session[] {
+  const now = process.hrtime.bigint() + readConfig(maps, codecs).clock_offset;
+  return readSessionRows(maps, codecs).map((row) => sessionOf(row, now));
 }

@@ -10,7 +10,6 @@ import {
   ensurePinFolder,
   type KernelMaps,
   loadOnMaps,
-  readArray,
   readConfig,
   readSweeper,
   uint32Key,
@@ -21,6 +20,7 @@ import * as bpf from "../libbpf.ts";
 import type { Counter, Role } from "../model/state.ts";
 import { INTERFACE, MAC, nodeConfigOf, PLAN, type World } from "../model/world.ts";
 import { reconcileMaps } from "../reconcile-maps.ts";
+import { readSessionRows } from "../session-list.ts";
 import { ip, type Sandbox } from "./sandbox.ts";
 
 const OBJECT = join(import.meta.dirname, "../../../build/natto.bpf.o");
@@ -163,12 +163,8 @@ function difference(before: Counts, after: Counts): Counts {
 }
 
 function readSessions(maps: KernelMaps, codecs: Codecs): string[] {
-  const count = Math.min(readSweeper(maps, codecs).high_water, maps.records.info.maxEntries);
-  if (count === 0) return [];
-  const values = readArray(maps.records, count);
   const end = (address: number, port: number) => `${formatAddress(swap32(address))}:${swap16(port)}`;
-  return Array.from({ length: count }, (_, i) => codecs.record.decode(values, i * codecs.record.size))
-    .filter((row) => row.kind === codecs.recordKinds.session)
+  return readSessionRows(maps, codecs)
     .map(
       (row) =>
         `${row.protocol_network & 0xff} ${end(row.inside_address, row.inside_port)} ${end(row.public_address, row.public_port)} ${end(row.remote_address, row.remote_port)}`,
