@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { NattoError } from "../errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { detach, ensureAttached, ROLES, type Role, rolesOf } from "./attachment.ts";
+import { readCounters } from "./counter-list.ts";
 import type { Dataplane, DataplaneOptions, DataplaneStatus, EnsureReport, Repair } from "./dataplane.ts";
 import { createGuard, removeGuard, renderGuard } from "./guard.ts";
 import { ensurePinFolder, type KernelMaps, loadOnMaps, MAP_NAMES, readSweeper } from "./kernel-maps.ts";
@@ -99,17 +100,7 @@ function ensurePins(maps: KernelMaps, folder: string): Repair[] {
 }
 
 function readStatus(maps: KernelMaps, codecs: Codecs): DataplaneStatus {
-  const cpus = bpf.possibleCpus();
-  const counters: Record<string, number> = {};
-  codecs.counterNames.forEach((name, index) => {
-    const key = Buffer.alloc(4);
-    key.writeUInt32LE(index);
-    const values = bpf.lookup(maps.counters.fd, key, cpus * codecs.count.size)!;
-    let packets = 0n;
-    for (let cpu = 0; cpu < cpus; cpu++)
-      packets += codecs.count.decode(values, cpu * codecs.count.size).packets;
-    counters[name] = Number(packets);
-  });
+  const counters = readCounters(maps, codecs);
   const used = counters.sessions_created! - counters.sessions_expired!;
   return { counters, sessions: { used, capacity: maps.records.info.maxEntries } };
 }

@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatAddress } from "../../model/ipv4.ts";
 import { swap16, swap32 } from "../btf.ts";
+import { readCounters } from "../counter-list.ts";
 import {
   ensurePinFolder,
   type KernelMaps,
@@ -139,21 +140,6 @@ function clearFlows(maps: KernelMaps, codecs: Codecs): void {
 }
 
 type Counts = Partial<Record<Counter, number>>;
-
-function readCounters(maps: KernelMaps, codecs: Codecs): Counts {
-  const cpus = bpf.possibleCpus();
-  const { values } = bpf.readEntries(maps.counters.fd, {
-    ...maps.counters.info,
-    valueSize: cpus * codecs.count.size,
-  });
-  const sum = (index: number) => {
-    let packets = 0;
-    for (let cpu = 0; cpu < cpus; cpu++)
-      packets += Number(values.readBigUInt64LE((index * cpus + cpu) * codecs.count.size));
-    return packets;
-  };
-  return Object.fromEntries(codecs.counterNames.map((name, index) => [name, sum(index)]));
-}
 
 function difference(before: Counts, after: Counts): Counts {
   const grown = (Object.keys(after) as Counter[]).map(
