@@ -54,9 +54,7 @@ static __always_inline __u16 tcp_checksum(const struct reset *r)
 		sum += addresses[i];
 	for (int i = 0; i < 10; i++)
 		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
+	return fold_checksum(sum);
 }
 
 /*
@@ -122,9 +120,7 @@ static __always_inline __u16 icmp_checksum(const struct too_big *t)
 
 	for (int i = 0; i < (sizeof(t->icmp) + QUOTE_LENGTH) / 2; i++)
 		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
+	return fold_checksum(sum);
 }
 
 /*

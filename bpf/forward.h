@@ -174,13 +174,11 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 /* Sends a peer's probe back to where it came from. */
 static __always_inline int answer_probe(struct ethhdr *eth, struct iphdr *ip, struct udphdr *udp, __u32 length)
 {
-	__u8 mac[ETH_ALEN];
+	struct ethhdr question = *eth;
 	__be32 address = ip->saddr;
 	__be16 port = udp->source;
 
-	__builtin_memcpy(mac, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(eth->h_dest, mac, ETH_ALEN);
+	turn_around(eth, &question);
 	ip->saddr = ip->daddr;
 	ip->daddr = address;
 	udp->source = udp->dest;

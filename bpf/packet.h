@@ -154,6 +154,14 @@ static __always_inline enum parsed parse(struct xdp_md *ctx, struct packet *p)
 	return IPV4;
 }
 
+/* RFC 1071: the checksum from the sum of all 16-bit words. */
+static __always_inline __u16 fold_checksum(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
 static __always_inline __u16 header_checksum(const struct iphdr *ip)
 {
 	const __u16 *words = (const __u16 *)ip;
@@ -161,9 +169,7 @@ static __always_inline __u16 header_checksum(const struct iphdr *ip)
 
 	for (int i = 0; i < 10; i++)
 		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
+	return fold_checksum(sum);
 }
 
 /* RFC 1624, equation 3, for a change of up to 32 bits. */
