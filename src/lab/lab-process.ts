@@ -7,7 +7,7 @@ import type { Writable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { NattoError } from "../errors.ts";
 import type { LabProcessSpec } from "./lab-file.ts";
-import { identify, isAlive, type ProcessId, signalProcess } from "./process-table.ts";
+import { identifyChild, isAlive, type ProcessId, signalProcess } from "./process-table.ts";
 import { runCommand } from "./run-command.ts";
 import { logFiles, type ProcessRecord, type RunFolder, recordProcess, stateFolder } from "./run-folder.ts";
 import type { LabHost } from "./topology.ts";
@@ -78,7 +78,7 @@ export async function startProcess(
   closeSync(stdout);
   closeSync(stderr);
   const exited = exitOf(child);
-  const id = child.pid === undefined ? undefined : identify(child.pid);
+  const id = child.pid === undefined ? undefined : identifyChild(child.pid);
   if (!id) {
     exited.catch(() => {});
     throw new NattoError(

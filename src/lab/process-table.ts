@@ -10,6 +10,16 @@ export interface ProcessId {
 
 /** The identity of a running process; undefined when there is none of this pid, or only its remains. */
 export function identify(pid: number): ProcessId | undefined {
+  const found = readStat(pid);
+  return found === undefined || found.state === "Z" || found.state === "X" ? undefined : found.id;
+}
+
+/** The identity of a child that was just started. It may have ended already: nobody has collected it, so its pid is still its own. */
+export function identifyChild(pid: number): ProcessId | undefined {
+  return readStat(pid)?.id;
+}
+
+function readStat(pid: number): { readonly id: ProcessId; readonly state: string } | undefined {
   let stat: string;
   try {
     stat = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -18,9 +28,8 @@ export function identify(pid: number): ProcessId | undefined {
   }
   // The program's name stands in parentheses and may itself contain spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const state = fields[0];
-  const startTime = fields[19];
-  return state === "Z" || state === "X" || startTime === undefined ? undefined : { pid, startTime };
+  const [state, startTime] = [fields[0], fields[19]];
+  return state === undefined || startTime === undefined ? undefined : { id: { pid, startTime }, state };
 }
 
 export function isAlive(id: ProcessId): boolean {

@@ -12,6 +12,8 @@ export interface FreshReport {
 
 export interface FreshFlows {
   attempt(): void;
+  /** Resolves when each attempt has its answer or has waited long enough, at the latest after `patienceMs`. */
+  settle(patienceMs: number): Promise<void>;
   report(): FreshReport;
   close(): void;
 }
@@ -23,6 +25,7 @@ const FIRST_FLOW = 1 << 24;
 
 export function freshFlows(server: string, port: number, run: number, now: () => number): FreshFlows {
   const open = new Set<() => void>();
+  let settled = () => {};
   let attempts = 0;
   let first: number | undefined;
   let last: number | undefined;
@@ -38,6 +41,7 @@ export function freshFlows(server: string, port: number, run: number, now: () =>
         if (!open.delete(end)) return;
         clearTimeout(timer);
         socket.close();
+        if (open.size === 0) settled();
       };
       const timer = setTimeout(end, PATIENCE_MS);
       open.add(end);
@@ -51,6 +55,15 @@ export function freshFlows(server: string, port: number, run: number, now: () =>
         if (error) end();
       });
     },
+    settle: (patienceMs) =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, patienceMs);
+        settled = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        if (open.size === 0) settled();
+      }),
     report: () => ({ attempts, answered: served.length, longestGap: longestBetween(first, served, last) }),
     close: () => {
       for (const end of open) end();

@@ -152,7 +152,7 @@ async function main(): Promise<void> {
   await told;
   pacing.stop();
   const endedAt = now();
-  await Promise.all(udp.map((flow) => flow.settle(args.drainMs)));
+  await Promise.all([...udp, ...(fresh ? [fresh] : [])].map((flows) => flows.settle(args.drainMs)));
   const report: ProberReport = {
     event: "report",
     startedAt,
