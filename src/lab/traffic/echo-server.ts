@@ -28,11 +28,13 @@ export interface ServerFlow {
   readonly duplicates: number;
   /** All address:port that it came from, in the order of their first packets. */
   readonly outside: readonly string[];
+  /** When it was seen at each of them, first and last; milliseconds since 1970. */
+  readonly spans: readonly { readonly outside: string; readonly from: number; readonly to: number }[];
 }
 
 interface Flow {
   readonly received: SequenceSet;
-  readonly outside: Set<string>;
+  readonly outside: Map<string, { readonly from: number; to: number }>;
   duplicates: number;
 }
 
@@ -44,10 +46,13 @@ const flows = new Map<string, Flow>();
 
 function countProbe(probe: ProbeRequest, outside: string): Flow {
   const key = `${probe.run}/${probe.flow}`;
-  const flow = flows.get(key) ?? { received: sequenceSet(), outside: new Set<string>(), duplicates: 0 };
+  const flow = flows.get(key) ?? { received: sequenceSet(), outside: new Map(), duplicates: 0 };
   flows.set(key, flow);
   if (flows.size > MAX_FLOWS) flows.delete(flows.keys().next().value ?? key);
-  flow.outside.add(outside);
+  const now = performance.timeOrigin + performance.now();
+  const span = flow.outside.get(outside);
+  if (span) span.to = now;
+  else flow.outside.set(outside, { from: now, to: now });
   if (probe.type === "probe" && !flow.received.add(probe.sequence)) flow.duplicates++;
   return flow;
 }
@@ -55,7 +60,8 @@ function countProbe(probe: ProbeRequest, outside: string): Flow {
 function listFlows(): ServerFlow[] {
   return [...flows].map(([key, { received, duplicates, outside }]) => {
     const [run, flow] = key.split("/").map(Number) as [number, number];
-    return { run, flow, received: received.size, duplicates, outside: [...outside] };
+    const spans = [...outside].map(([address, { from, to }]) => ({ outside: address, from, to }));
+    return { run, flow, received: received.size, duplicates, outside: [...outside.keys()], spans };
   });
 }
 

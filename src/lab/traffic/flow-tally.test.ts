@@ -37,6 +37,15 @@ test("Once the server has given its final count, each loss is known by its direc
   );
 });
 
+test("Each packet without an answer is listed by the time it was sent.", () => {
+  fc.assert(
+    fc.property(fates, (list) => {
+      const lost = list.flatMap((fate, now) => (fate === "answered" ? [] : [now]));
+      assert.deepEqual(play(list).tally.lostAt(), lost);
+    }),
+  );
+});
+
 test("Without it, what was sent after the last answer is unresolved, and the rest is known.", () => {
   fc.assert(
     fc.property(fates, (list) => {

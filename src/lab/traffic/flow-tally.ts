@@ -8,6 +8,7 @@ export interface SequenceSet {
   readonly size: number;
   /** False when it was in it already, or is beyond the largest number that is kept. */
   add(sequence: number): boolean;
+  has(sequence: number): boolean;
 }
 
 /** Packets per flow: at 1,000 a second, four hours. */
@@ -35,6 +36,7 @@ export function sequenceSet(): SequenceSet {
       size++;
       return true;
     },
+    has: (sequence) => ((bits[sequence >>> 3] ?? 0) & (1 << (sequence & 7))) !== 0,
   };
 }
 
@@ -58,6 +60,9 @@ export interface FlowCounts {
   readonly duplicates: number;
 }
 
+/** Losses of a flow that are listed one by one. */
+const MAX_LISTED = 1_000;
+
 export interface FlowTally {
   /** Counts a packet as sent and returns its sequence number. */
   send(now: number): number;
@@ -66,12 +71,15 @@ export interface FlowTally {
   /** Takes the server's count after the last packet was sent. */
   settle(received: number): void;
   counts(): FlowCounts;
+  /** When the packets were sent that have no answer (yet), the first of them at most. */
+  lostAt(): readonly number[];
   /** The longest time without an answer, from the first packet to the last answer or packet; undefined when nothing was sent. */
   longestGap(): Gap | undefined;
 }
 
 export function flowTally(): FlowTally {
   const answers = sequenceSet();
+  const sentAt: number[] = [];
   let sent = 0;
   let duplicates = 0;
   // Of the first `known` packets, `arrived` have reached the server.
@@ -89,6 +97,7 @@ export function flowTally(): FlowTally {
     send(now) {
       quietSince ??= now;
       lastSent = now;
+      sentAt.push(now);
       return sent++;
     },
     answer(sequence, received, now) {
@@ -116,6 +125,7 @@ export function flowTally(): FlowTally {
         duplicates,
       };
     },
+    lostAt: () => sentAt.filter((_, sequence) => !answers.has(sequence)).slice(0, MAX_LISTED),
     longestGap: () => (lastSent === undefined ? undefined : gapUntil(lastSent)),
   };
 }

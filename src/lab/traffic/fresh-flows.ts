@@ -8,6 +8,8 @@ export interface FreshReport {
   readonly answered: number;
   /** The longest time between the first attempt, or an attempt that was answered, and the next such attempt. */
   readonly longestGap: Gap | undefined;
+  /** When the attempts were made that have no answer; milliseconds since 1970, at most a thousand of them. */
+  readonly lostAt: readonly number[];
 }
 
 export interface FreshFlows {
@@ -22,20 +24,18 @@ export interface FreshFlows {
 const PATIENCE_MS = 1_000;
 /** Flow numbers that no lasting flow has. */
 const FIRST_FLOW = 1 << 24;
+const MAX_LISTED = 1_000;
 
 export function freshFlows(server: string, port: number, run: number, now: () => number): FreshFlows {
   const open = new Set<() => void>();
   let settled = () => {};
-  let attempts = 0;
-  let first: number | undefined;
-  let last: number | undefined;
-  const served: number[] = [];
+  const attempted: number[] = [];
+  const served = new Set<number>();
   return {
     attempt: () => {
-      const flow = FIRST_FLOW + attempts++;
-      const at = now();
-      first ??= at;
-      last = at;
+      const attempt = attempted.length;
+      const flow = FIRST_FLOW + attempt;
+      attempted.push(now());
       const socket = createSocket("udp4");
       const end = () => {
         if (!open.delete(end)) return;
@@ -48,7 +48,7 @@ export function freshFlows(server: string, port: number, run: number, now: () =>
       socket.on("error", end);
       socket.on("message", (packet) => {
         if (decodeProbe(packet)?.flow !== flow) return;
-        served.push(at);
+        served.add(attempt);
         end();
       });
       socket.send(encodeRequest({ type: "probe", run, flow, sequence: 0 }), port, server, (error) => {
@@ -64,20 +64,23 @@ export function freshFlows(server: string, port: number, run: number, now: () =>
         };
         if (open.size === 0) settled();
       }),
-    report: () => ({ attempts, answered: served.length, longestGap: longestBetween(first, served, last) }),
+    report: () => ({
+      attempts: attempted.length,
+      answered: served.size,
+      longestGap: longestBetween(attempted, served),
+      lostAt: attempted.filter((_, attempt) => !served.has(attempt)).slice(0, MAX_LISTED),
+    }),
     close: () => {
       for (const end of open) end();
     },
   };
 }
 
-function longestBetween(
-  first: number | undefined,
-  served: readonly number[],
-  last: number | undefined,
-): Gap | undefined {
+function longestBetween(attempted: readonly number[], served: ReadonlySet<number>): Gap | undefined {
+  const first = attempted[0];
+  const last = attempted.at(-1);
   if (first === undefined || last === undefined) return undefined;
-  const times = [first, ...served.toSorted((a, b) => a - b), last];
+  const times = [first, ...attempted.filter((_, attempt) => served.has(attempt)), last];
   let longest: Gap = { ms: 0, from: first, to: first };
   for (const [i, to] of times.entries()) {
     const from = times[i - 1] ?? to;

@@ -11,6 +11,8 @@ export interface UdpFlowReport extends FlowCounts {
   readonly outside: readonly string[];
   /** The longest time without an answer; while all is well, the time between two packets. Milliseconds since 1970. */
   readonly longestGap: Gap | undefined;
+  /** When packets were sent that were never answered; milliseconds since 1970, at most a thousand of them. */
+  readonly lostAt: readonly number[];
   /** Sends that this host itself refused, and the last reason. They count as sent. */
   readonly sendErrors: number;
   readonly lastError: string | undefined;
@@ -83,6 +85,7 @@ export async function openUdpFlow(options: FlowOptions): Promise<UdpFlow> {
       ...tally.counts(),
       outside: [...outside],
       longestGap: tally.longestGap(),
+      lostAt: tally.lostAt(),
       sendErrors,
       lastError,
     }),
