@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { formatAddress } from "../src/model/ipv4.ts";
+import { DEFAULT_BEHAVIOUR } from "../src/model/nat-behaviour.ts";
 import type { GatewayConfig, NodeConfig } from "../src/model/node-config.ts";
 import { nodeConfigSchema } from "../src/model/node-config.ts";
 import { slotsPerAddress } from "../src/model/slots.ts";
@@ -144,7 +145,7 @@ function gateways(): GatewayConfig[] {
     uid: `uid-${g}`,
     sources: [`${formatAddress(0x0a000000 + g * 256)}/24`],
     portsPerSlot: PORTS_PER_SLOT,
-    timeouts: { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 },
+    behaviour: DEFAULT_BEHAVIOUR,
     nodes: ["a"],
     addresses: Array.from({ length: ADDRESSES_PER_GATEWAY }, (_, a) => ({
       address: formatAddress(0xc6120000 + g * ADDRESSES_PER_GATEWAY + a),

@@ -1,9 +1,8 @@
 /** Configurations for benches of the dataplane: this node, one peer, and so many gateways of so many addresses. */
 import { formatAddress } from "../src/model/ipv4.ts";
+import { DEFAULT_BEHAVIOUR } from "../src/model/nat-behaviour.ts";
 import type { GatewayConfig, NodeConfig } from "../src/model/node-config.ts";
 import { slotsPerAddress } from "../src/model/slots.ts";
-
-const TIMEOUTS = { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 };
 
 export interface Shape {
   readonly gateways: number;
@@ -23,7 +22,7 @@ function gateway(index: number, shape: Shape): GatewayConfig {
     uid: String(index),
     sources: [`${formatAddress(0x0a000000 + index * 65536)}/16`],
     portsPerSlot: shape.portsPerSlot,
-    timeouts: TIMEOUTS,
+    behaviour: DEFAULT_BEHAVIOUR,
     nodes: ["a", "b"],
     addresses: Array.from({ length: shape.addressesEach }, (_, i) => ({
       address: formatAddress(first + i),

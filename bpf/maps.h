@@ -12,7 +12,13 @@
 #define SELF 0			/* this node's own index in `nodes` */
 #define NOBODY 0xffff		/* in place of a node index */
 
-enum protocol_timeout { TCP_ESTABLISHED, TCP_TRANSITORY, UDP_IDLE, ICMP_IDLE, TIMEOUTS };
+enum protocol_timeout { TCP_ESTABLISHED, TCP_HALF_OPEN, TCP_TRANSITORY, UDP_IDLE, ICMP_IDLE, TIMEOUTS };
+
+/* What a mapping or a filter depends on (RFC 4787, sections 4.1 and 5): of the remote nothing, its address, its address and port. */
+enum dependence { ENDPOINT_INDEPENDENT, ADDRESS_DEPENDENT, ADDRESS_AND_PORT_DEPENDENT };
+
+/* Which of a gateway's two settings holds. ICMP has none: it is always address-dependent. */
+enum ported { UDP_PORTS, TCP_PORTS, PORTED };
 
 enum counter {
 	TRANSLATED_OUT,
@@ -58,11 +64,23 @@ struct source_key {
 };
 
 #define GATEWAY_ADDRESSES 64
+#define MSS_OF_ROUTE 0xffff
 
 struct gateway {
 	__u32 ports_per_slot;
 	__u32 address_count;	/* 0 = this index is unused, or the gateway has no address yet */
 	__u32 timeouts[TIMEOUTS];	/* seconds */
+	__u32 hold_down;	/* seconds */
+	__u32 endpoint_ports;	/* limits of each endpoint, 0 = none */
+	__u32 endpoint_sessions;
+	__u32 endpoint_session_rate;	/* new ones a second */
+	__u32 endpoint_session_burst;
+	__u16 mss_clamp;	/* bytes, 0 = none, MSS_OF_ROUTE = what the route takes */
+	__u8 mapping[PORTED];	/* enum dependence */
+	__u8 filtering[PORTED];
+	__u8 inbound_refreshes_udp;
+	__u8 answers_reset;
+	__u8 answers_prohibited;
 	__be32 addresses[GATEWAY_ADDRESSES];
 };
 

@@ -13,9 +13,9 @@ static __always_inline enum protocol_timeout timeout_of(const struct record *r)
 {
 	switch (r->protocol_network & 0xff) {
 	case IPPROTO_TCP:
-		return r->tcp_out & r->tcp_in & SEEN_SYN && !((r->tcp_out | r->tcp_in) & (SEEN_FIN | SEEN_RST))
-			       ? TCP_ESTABLISHED
-			       : TCP_TRANSITORY;
+		if ((r->tcp_out | r->tcp_in) & (SEEN_FIN | SEEN_RST))
+			return TCP_TRANSITORY;
+		return r->tcp_out & r->tcp_in & SEEN_SYN ? TCP_ESTABLISHED : TCP_HALF_OPEN;
 	case IPPROTO_UDP:
 		return UDP_IDLE;
 	default:

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { Dataplane, Repair } from "../dataplane/dataplane.ts";
+import { DEFAULT_BEHAVIOUR } from "../model/nat-behaviour.ts";
 import { type NatGateway, natGatewaySchema } from "../model/nat-gateway.ts";
 import { type NodeConfig, nodeConfigSchema } from "../model/node-config.ts";
 import { checkSchema } from "../model/validate.ts";
@@ -53,7 +54,7 @@ export function nodeConfig(gateways: number, change: Partial<NodeConfig["spec"]>
         uid: `uid-${i}`,
         sources: [`10.0.${i}.0/24`],
         portsPerSlot: SLOT_SIZE,
-        timeouts: { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 },
+        behaviour: DEFAULT_BEHAVIOUR,
         nodes: ["a", "b"],
         addresses: [
           { address: `198.51.100.${i}`, owners: slots((s) => s % 2), backups: slots((s) => 1 - (s % 2)) },

@@ -123,8 +123,15 @@ Ports per slot:     16128
 Planned:            yes
 Annotations:
   note   hello
+Mapping:
+  udp   EndpointIndependent
+  tcp   AddressAndPortDependent
+Filtering:
+  udp   AddressDependent
+  tcp   AddressAndPortDependent
 Timeouts:
   tcpEstablished   7440
+  tcpHalfOpen      240
   tcpTransitory    240
   udp              300
   icmp             60

@@ -5,6 +5,7 @@ import { type GatewayNode, NODE_READY, ZONE_LABEL } from "../model/gateway-node.
 import type { AnyObject } from "../model/kinds.ts";
 import type { Lease } from "../model/lease.ts";
 import type { Condition } from "../model/meta.ts";
+import { effectiveFiltering } from "../model/nat-behaviour.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Placement } from "../model/placement.ts";
@@ -164,6 +165,8 @@ function gatewayFacts({ metadata, spec, status }: NatGateway, related: Related, 
     shardSize: spec.shard.size,
     portsPerSlot: spec.ports.perSlot,
     planned: status?.observedGeneration === metadata.generation,
+    mapping: spec.mapping,
+    filtering: effectiveFiltering(spec),
     timeouts: spec.timeouts,
     ...(placement ? placementSlots(placement) : {}),
     conditions: conditionRows(status?.conditions, now),

@@ -37,10 +37,14 @@ test("what is encoded is decoded, member by member", () => {
 
 test("arrays, 64-bit numbers and offsets lie where C puts them", () => {
   const { gateway, config } = readCodecs(OBJECT);
-  const row = { ports_per_slot: 1, address_count: 2, timeouts: [3, 4, 5, 6], addresses: [7] };
-  const bytes = gateway.encode(row);
-  assert.equal(bytes.readUInt32LE(8 + 4 * 3), 6);
+  const nothing = gateway.decode(Buffer.alloc(gateway.size));
+  const bytes = gateway.encode({
+    ...nothing,
+    timeouts: [3, 4, 5, 6, 7],
+    addresses: [...Array(63).fill(8), 9],
+  });
   assert.equal(bytes.readUInt32LE(8 + 4 * 4), 7);
+  assert.equal(bytes.readUInt32LE(gateway.size - 4), 9);
   const encoded = config.encode({ node_address: 1, vxlan_port: 2, programmed: 1, clock_offset: 2n ** 40n });
   assert.equal(encoded.readBigUInt64LE(8), 2n ** 40n);
 });

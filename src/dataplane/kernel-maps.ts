@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { NattoError } from "../errors.ts";
+import { DEPENDENCES, type Dependence } from "../model/nat-behaviour.ts";
 import { swap32 } from "./btf.ts";
 import type { Codecs, ConfigRow, SweeperRow } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
@@ -165,12 +166,35 @@ export function encodeAddressEntry(codecs: Codecs, entry: AddressEntry): Buffer 
   });
 }
 
-export function encodeGateway(codecs: Codecs, entry: GatewayEntry | undefined): Buffer {
+/** In place of an MSS: as much as the route takes. */
+const MSS_OF_ROUTE = 0xffff;
+
+export function encodeGateway(codecs: Codecs, entry: GatewayEntry): Buffer {
+  const { mapping, filtering, timeouts, inboundRefresh, limits, failFast, ...rest } = entry.behaviour;
+  const byProtocol = (choice: { readonly udp: Dependence; readonly tcp: Dependence }) =>
+    [choice.udp, choice.tcp].map((dependence) => DEPENDENCES.indexOf(dependence));
   return codecs.gateway.encode({
-    ports_per_slot: entry?.portsPerSlot ?? 0,
-    address_count: entry?.addresses.length ?? 0,
-    timeouts: entry?.timeouts ?? [],
-    addresses: entry?.addresses.map(swap32) ?? [],
+    ports_per_slot: entry.portsPerSlot,
+    address_count: entry.addresses.length,
+    timeouts: [
+      timeouts.tcpEstablished,
+      timeouts.tcpHalfOpen,
+      timeouts.tcpTransitory,
+      timeouts.udp,
+      timeouts.icmp,
+    ],
+    hold_down: rest.holdDownSeconds,
+    endpoint_ports: limits.portsPerEndpoint,
+    endpoint_sessions: limits.sessionsPerEndpoint,
+    endpoint_session_rate: limits.newSessionsPerSecond,
+    endpoint_session_burst: limits.newSessionsBurst,
+    mss_clamp: rest.mssClamp === "PathMtu" ? MSS_OF_ROUTE : (rest.mssClamp ?? 0),
+    mapping: byProtocol(mapping),
+    filtering: byProtocol(filtering),
+    inbound_refreshes_udp: Number(inboundRefresh.udp),
+    answers_reset: Number(failFast.tcpReset),
+    answers_prohibited: Number(failFast.icmpProhibited),
+    addresses: entry.addresses.map(swap32),
   });
 }
 

@@ -17,6 +17,17 @@ export type GatewayRow = {
   ports_per_slot: number;
   address_count: number;
   timeouts: readonly number[];
+  hold_down: number;
+  endpoint_ports: number;
+  endpoint_sessions: number;
+  endpoint_session_rate: number;
+  endpoint_session_burst: number;
+  mss_clamp: number;
+  mapping: readonly number[];
+  filtering: readonly number[];
+  inbound_refreshes_udp: number;
+  answers_reset: number;
+  answers_prohibited: number;
   addresses: readonly number[];
 };
 export type AddressRow = { gateway: number; first_slot: number; slot_count: number; ports_per_slot: number };
@@ -67,7 +78,25 @@ export function codecsOf(layouts: Layouts): Codecs {
     config: structCodec(struct("config", ["node_address", "vxlan_port", "programmed", "clock_offset"])),
     node: structCodec(struct("node", ["address"])),
     source_key: structCodec(struct("source_key", ["prefix_bits", "network", "address"])),
-    gateway: structCodec(struct("gateway", ["ports_per_slot", "address_count", "timeouts", "addresses"])),
+    gateway: structCodec(
+      struct("gateway", [
+        "ports_per_slot",
+        "address_count",
+        "timeouts",
+        "hold_down",
+        "endpoint_ports",
+        "endpoint_sessions",
+        "endpoint_session_rate",
+        "endpoint_session_burst",
+        "mss_clamp",
+        "mapping",
+        "filtering",
+        "inbound_refreshes_udp",
+        "answers_reset",
+        "answers_prohibited",
+        "addresses",
+      ]),
+    ),
     public_address: structCodec(
       struct("public_address", ["gateway", "first_slot", "slot_count", "ports_per_slot"]),
     ),

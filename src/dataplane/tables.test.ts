@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { DEFAULT_BEHAVIOUR } from "../model/nat-behaviour.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { slotsPerAddress } from "../model/slots.ts";
 import { NOBODY_INDEX, SELF } from "./layouts.ts";
 import { type AddressEntry, type Current, computeTables, type SlotRange, type Tables } from "./tables.ts";
 
 type Spec = NodeConfig["spec"];
-const TIMEOUTS = { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 };
 const NAMES = ["a", "b", "c", "d", "e"];
 const addressOfNode = (name: string) => `10.255.0.${1 + NAMES.indexOf(name)}`;
 
@@ -28,7 +28,7 @@ function specOf(
       uid: `u${g}`,
       sources: [`10.${g}.0.0/16`],
       portsPerSlot: size,
-      timeouts: TIMEOUTS,
+      behaviour: DEFAULT_BEHAVIOUR,
       nodes,
       addresses: addresses.map((last) => ({
         address: `203.0.113.${last}`,

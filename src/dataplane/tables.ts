@@ -4,6 +4,7 @@
  */
 
 import { address, cidr } from "../model/ipv4.ts";
+import type { NatBehaviour } from "../model/nat-behaviour.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { FABRIC_NETWORK, slotsPerAddress } from "../model/slots.ts";
 import { NOBODY_INDEX, SELF } from "./layouts.ts";
@@ -18,7 +19,7 @@ export interface AddressEntry {
 
 export interface GatewayEntry {
   readonly portsPerSlot: number;
-  readonly timeouts: readonly number[];
+  readonly behaviour: NatBehaviour;
   readonly addresses: readonly number[];
 }
 
@@ -73,12 +74,7 @@ export function computeTables(
         gatewayIndex[i]!,
         {
           portsPerSlot: gateway.portsPerSlot,
-          timeouts: [
-            gateway.timeouts.tcpEstablished,
-            gateway.timeouts.tcpTransitory,
-            gateway.timeouts.udp,
-            gateway.timeouts.icmp,
-          ],
+          behaviour: gateway.behaviour,
           addresses: gateway.addresses.map((a) => address(a.address)),
         },
       ]),

@@ -1,7 +1,13 @@
-/** NatGateway: which inside sources leave through how many public addresses, over how many nodes, with which timeouts. */
+/** NatGateway: which inside sources leave through how many public addresses, over how many nodes, with which behaviour. */
 import { z } from "zod";
 import { cidrField, integerField, nameField } from "./fields.ts";
 import { conditionSchema, objectSchema } from "./meta.ts";
+import {
+  behaviourFields,
+  DEFAULT_HOLD_DOWN_SECONDS,
+  HOLD_DOWN_FIELD,
+  looserThanMapping,
+} from "./nat-behaviour.ts";
 import { isSlotSize, PORTS_PER_ADDRESS } from "./slots.ts";
 
 export const MAX_ADDRESSES_PER_GATEWAY = 64;
@@ -11,19 +17,6 @@ export const GATEWAY_READY = "Ready";
 /** Condition of a gateway that can be planned at all; False when it contradicts another object. */
 export const GATEWAY_ACCEPTED = "Accepted";
 
-/** Seconds without a packet after which a session ends. Defaults: RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2. */
-const DEFAULT_TIMEOUTS = { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 };
-const timeoutField = integerField(1, 604_800);
-
-export const timeoutsSchema = z.strictObject({
-  tcpEstablished: timeoutField.default(DEFAULT_TIMEOUTS.tcpEstablished),
-  tcpTransitory: timeoutField.default(DEFAULT_TIMEOUTS.tcpTransitory),
-  udp: timeoutField.default(DEFAULT_TIMEOUTS.udp),
-  icmp: timeoutField.default(DEFAULT_TIMEOUTS.icmp),
-});
-
-export type Timeouts = z.output<typeof timeoutsSchema>;
-
 export const portsPerSlotField = z
   .number()
   .refine(
@@ -31,9 +24,8 @@ export const portsPerSlotField = z
     `does not cut ${PORTS_PER_ADDRESS} ports into equal slots of at least 64; choose a divisor such as 256, 512, 1024, 3072 or 9216`,
   );
 
-export const natGatewaySchema = objectSchema(
-  "NatGateway",
-  z.strictObject({
+const specSchema = z
+  .strictObject({
     cell: nameField,
     /** Inside addresses that this gateway serves. No two gateways of a cell may serve the same address. */
     sources: z
@@ -46,9 +38,30 @@ export const natGatewaySchema = objectSchema(
     }),
     /** Over how many nodes the gateway's slots are spread, at most. */
     shard: z.strictObject({ size: integerField(1, 64).default(8) }).default({ size: 8 }),
-    ports: z.strictObject({ perSlot: portsPerSlotField.default(1024) }).default({ perSlot: 1024 }),
-    timeouts: timeoutsSchema.default(DEFAULT_TIMEOUTS),
-  }),
+    ports: z
+      .strictObject({
+        perSlot: portsPerSlotField.default(1024),
+        /** How long a port that took packets from anybody rests before another endpoint gets it (RFC 6888 REQ-8). */
+        holdDownSeconds: HOLD_DOWN_FIELD.default(DEFAULT_HOLD_DOWN_SECONDS),
+      })
+      .prefault({}),
+    ...behaviourFields,
+  })
+  .superRefine((spec, ctx) => {
+    for (const protocol of looserThanMapping(spec)) {
+      const mapping = spec.mapping[protocol];
+      ctx.addIssue({
+        code: "custom",
+        path: ["filtering", protocol],
+        message: `is looser than the mapping (${mapping}): an endpoint would answer what the filter lets in from another public port; use ${mapping}, or loosen mapping.${protocol}`,
+        input: spec.filtering[protocol],
+      });
+    }
+  });
+
+export const natGatewaySchema = objectSchema(
+  "NatGateway",
+  specSchema,
   z.strictObject({
     observedGeneration: z.number().int().default(0),
     addresses: z.array(z.string()).default([]),

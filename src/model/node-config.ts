@@ -5,7 +5,8 @@
 import { z } from "zod";
 import { addressField, cidrField, interfaceField, nameField, portField } from "./fields.ts";
 import { objectSchema } from "./meta.ts";
-import { portsPerSlotField, timeoutsSchema } from "./nat-gateway.ts";
+import { natBehaviourSchema } from "./nat-behaviour.ts";
+import { portsPerSlotField } from "./nat-gateway.ts";
 import { placedAddressSchema } from "./placement.ts";
 
 export const gatewayConfigSchema = z.strictObject({
@@ -14,7 +15,7 @@ export const gatewayConfigSchema = z.strictObject({
   uid: z.string(),
   sources: z.array(cidrField),
   portsPerSlot: portsPerSlotField,
-  timeouts: timeoutsSchema,
+  behaviour: natBehaviourSchema,
   /** Node names that the numbers in `addresses` refer to. Each is this node or one of its `peers`. */
   nodes: z.array(nameField),
   addresses: z.array(placedAddressSchema),

@@ -35,8 +35,18 @@ test("a gateway gets the defaults that the RFCs and the documentation name", () 
     sources: ["10.0.0.0/24"],
     addresses: { pool: "public", count: 1 },
     shard: { size: 8 },
-    ports: { perSlot: 1024 },
-    timeouts: { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 },
+    ports: { perSlot: 1024, holdDownSeconds: 120 },
+    mapping: { udp: "EndpointIndependent", tcp: "AddressAndPortDependent" },
+    filtering: {},
+    timeouts: { tcpEstablished: 7440, tcpHalfOpen: 240, tcpTransitory: 240, udp: 300, icmp: 60 },
+    inboundRefresh: { udp: false },
+    limits: {
+      portsPerEndpoint: 0,
+      sessionsPerEndpoint: 16_384,
+      newSessionsPerSecond: 1000,
+      newSessionsBurst: 4000,
+    },
+    failFast: { tcpReset: true, icmpProhibited: false },
   });
 });
 
@@ -70,6 +80,17 @@ test("each wrong field is named, with what was found, what is allowed and what t
   assert.deepEqual(faultsOf(withSpec({ cell: undefined })), ["spec.cell: is required; give a string"]);
   assert.deepEqual(faultsOf({ ...GATEWAY, apiVersion: "v1" }), [
     'apiVersion: found "v1"; use natto.dev/v1alpha1',
+  ]);
+});
+
+test("a gateway's filter that is looser than its mapping is refused, and so is an MSS of no use", () => {
+  assert.deepEqual(faultsOf(withSpec({ filtering: { udp: "EndpointIndependent" } })), []);
+  assert.deepEqual(faultsOf(withSpec({ filtering: { tcp: "AddressDependent" } })), [
+    'spec.filtering.tcp: "AddressDependent" is looser than the mapping (AddressAndPortDependent): an endpoint would answer what the filter lets in from another public port; use AddressAndPortDependent, or loosen mapping.tcp',
+  ]);
+  for (const mssClamp of [536, 1380, "PathMtu"]) assert.deepEqual(faultsOf(withSpec({ mssClamp })), []);
+  assert.deepEqual(faultsOf(withSpec({ mssClamp: 100 })), [
+    "spec.mssClamp: 100 must be a whole number of bytes from 536 to 65495, or PathMtu; choose one of the two",
   ]);
 });
 

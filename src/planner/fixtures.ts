@@ -4,6 +4,7 @@ import type { AddressPool } from "../model/address-pool.ts";
 import type { Cell } from "../model/cell.ts";
 import { type GatewayNode, ZONE_LABEL } from "../model/gateway-node.ts";
 import { API_VERSION, type Condition, type Metadata } from "../model/meta.ts";
+import { DEFAULT_BEHAVIOUR } from "../model/nat-behaviour.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import { NOBODY, type Placement } from "../model/placement.ts";
 import type { PlacementSpec } from "./assignment.ts";
@@ -61,6 +62,8 @@ export function node(name: string, traits: NodeTraits = {}): GatewayNode {
   };
 }
 
+const { holdDownSeconds, ...DECLARED_DEFAULTS } = DEFAULT_BEHAVIOUR;
+
 export interface GatewayTraits {
   readonly cell?: string;
   readonly pool?: string;
@@ -84,8 +87,8 @@ export function gateway(name: string, traits: GatewayTraits = {}): NatGateway {
       sources: traits.sources ?? [`10.0.${Number(name.replaceAll(/\D/g, ""))}.0/24`],
       addresses: { pool: traits.pool ?? "p1", count: traits.count ?? 1 },
       shard: { size: traits.size ?? 8 },
-      ports: { perSlot: traits.perSlot ?? 1024 },
-      timeouts: { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 },
+      ports: { perSlot: traits.perSlot ?? 1024, holdDownSeconds },
+      ...DECLARED_DEFAULTS,
     },
   };
 }

@@ -3,6 +3,7 @@
  * no I/O, no clock, no randomness, and the order of the arrays does not matter. See docs/planning.md for how it thinks.
  */
 import type { Members } from "../membership/membership.ts";
+import { natBehaviour } from "../model/nat-behaviour.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { GatewayConfig, NodeConfig } from "../model/node-config.ts";
 import type { Placement } from "../model/placement.ts";
@@ -218,7 +219,7 @@ function placeGateway(
     uid: metadata.uid,
     sources: spec.sources,
     portsPerSlot: placement.portsPerSlot,
-    timeouts: spec.timeouts,
+    behaviour: natBehaviour(spec),
     nodes: placement.nodes,
     addresses: placement.addresses,
   };

@@ -1,4 +1,5 @@
 /** One node in a small world, for tests that tell a story: it owns every slot until the story says otherwise. */
+import { DEFAULT_BEHAVIOUR } from "../../model/nat-behaviour.ts";
 import { FABRIC_NETWORK, slotsPerAddress } from "../../model/slots.ts";
 import { buildSketch, echo, tcp, udp } from "./sketch.ts";
 import {
@@ -38,7 +39,7 @@ export const EXAMPLE: World = {
       sources: ["10.1.0.0/24", "10.2.0.0/24"],
       addresses: [PUBLIC],
       portsPerSlot: PORTS_PER_SLOT,
-      timeouts: { tcpEstablished: 7440, tcpTransitory: 240, udp: 300, icmp: 60 },
+      behaviour: DEFAULT_BEHAVIOUR,
       owners: [ALL_MINE],
     },
   ],

@@ -3,6 +3,7 @@
  * Addresses and ports come from small sets, so that flows meet again; slots are small, so that they fill.
  */
 import fc from "fast-check";
+import { DEFAULT_BEHAVIOUR } from "../../model/nat-behaviour.ts";
 import { NOBODY } from "../../model/placement.ts";
 import { slotsPerAddress } from "../../model/slots.ts";
 import {
@@ -24,7 +25,7 @@ import { busySlots, PLAN, planned, rolesOf, VXLAN_PORT, type World, type WorldGa
  * Seconds. Time passes in steps of 10 s in scenarios, so that a session is never near the end of its timeout: the program's clock
  * is coarse, and goes on while a test runs.
  */
-const TIMEOUTS = { tcpEstablished: 125, tcpTransitory: 25, udp: 35, icmp: 15 };
+const TIMEOUTS = { tcpEstablished: 125, tcpHalfOpen: 45, tcpTransitory: 25, udp: 35, icmp: 15 };
 const STEP_SECONDS = 10;
 
 /** The sources of each gateway; those of the later ones are parts of the first's, so that the longest prefix must win. */
@@ -90,7 +91,7 @@ function makeGateway(
     sources: SOURCES[index]!,
     addresses: Array.from({ length: shape.addresses }, (_, i) => planned(PLAN.publics, 16 * index + i + 1)),
     portsPerSlot,
-    timeouts: TIMEOUTS,
+    behaviour: { ...DEFAULT_BEHAVIOUR, timeouts: TIMEOUTS },
     owners: Array.from({ length: shape.addresses }, (_, address) =>
       Array.from({ length: slotsPerAddress(portsPerSlot) }, (_, slot) => ownerOf(address, slot)),
     ),

@@ -5,7 +5,7 @@
  * Times are milliseconds of a clock that never goes back; fractions are allowed.
  */
 import { address, type Cidr, cidr, cidrContains } from "../../model/ipv4.ts";
-import type { Timeouts } from "../../model/nat-gateway.ts";
+import type { NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { FIRST_PORT, inboundSlot, mix32, outboundSlot, slotPorts } from "../../model/slots.ts";
 
@@ -65,7 +65,7 @@ export interface Gateway {
   /** The gateway object's uid. */
   readonly id: string;
   readonly portsPerSlot: number;
-  readonly timeouts: Timeouts;
+  readonly behaviour: NatBehaviour;
   readonly addresses: readonly number[];
   /** owners[address index][slot number] */
   readonly owners: readonly (readonly Owner[])[];
@@ -100,7 +100,7 @@ export function modelConfig(spec: NodeConfig["spec"], node: string, maxRecords: 
     gateway: {
       id: gateway.uid,
       portsPerSlot: gateway.portsPerSlot,
-      timeouts: gateway.timeouts,
+      behaviour: gateway.behaviour,
       addresses: gateway.addresses.map((placed) => address(placed.address)),
       owners: gateway.addresses.map((placed) => placed.owners.map((index) => ownerOf(gateway.nodes[index]))),
     },

@@ -32,9 +32,11 @@ export function lastSeen({ outbound, inbound }: Session): number {
 }
 
 /** The timeout that holds for a session by what its packets have shown (RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2). */
-export function timeoutSeconds({ timeouts }: Gateway, { protocol, outbound, inbound }: Session): number {
+export function timeoutSeconds(
+  { behaviour: { timeouts } }: Gateway,
+  { protocol, outbound, inbound }: Session,
+): number {
   if (protocol !== "tcp") return timeouts[protocol];
-  const opened = outbound.syn && inbound.syn;
-  const closing = outbound.fin || outbound.rst || inbound.fin || inbound.rst;
-  return opened && !closing ? timeouts.tcpEstablished : timeouts.tcpTransitory;
+  if (outbound.fin || outbound.rst || inbound.fin || inbound.rst) return timeouts.tcpTransitory;
+  return outbound.syn && inbound.syn ? timeouts.tcpEstablished : timeouts.tcpHalfOpen;
 }

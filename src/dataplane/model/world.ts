@@ -3,7 +3,7 @@
  * them. A world is a plain value; each node's NodeConfig follows from it.
  */
 import { address, formatAddress } from "../../model/ipv4.ts";
-import type { Timeouts } from "../../model/nat-gateway.ts";
+import type { NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { FABRIC_NETWORK, inboundSlot, slotsPerAddress } from "../../model/slots.ts";
 import {
@@ -56,7 +56,7 @@ export interface WorldGateway {
   readonly sources: readonly string[];
   readonly addresses: readonly number[];
   readonly portsPerSlot: number;
-  readonly timeouts: Timeouts;
+  readonly behaviour: NatBehaviour;
   /** owners[address index][slot number] is an index into the world's nodes, or NOBODY. */
   readonly owners: readonly (readonly number[])[];
 }
@@ -96,7 +96,7 @@ export function nodeConfigOf(
       uid: gateway.id,
       sources: [...gateway.sources],
       portsPerSlot: gateway.portsPerSlot,
-      timeouts: gateway.timeouts,
+      behaviour: gateway.behaviour,
       nodes: world.nodes.map((node) => node.name),
       addresses: gateway.addresses.map((publicAddress, i) => ({
         address: formatAddress(publicAddress),
