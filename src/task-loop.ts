@@ -1,4 +1,5 @@
 /** One task that runs again and again, never twice at once: after the delay that it asks for, or when it is kicked. */
+import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
 import { NattoError } from "./errors.ts";
 
 export interface TaskLoop {
@@ -12,24 +13,28 @@ export interface TaskLoop {
  * Runs `task` at once and then for ever. The task resolves to the milliseconds until its next run; it deals with its own
  * errors, so a rejection is a defect and ends the process. `minGapMs` is the least time between two runs, kicked or not.
  */
-export function startTaskLoop(task: () => Promise<number>, minGapMs = 0): TaskLoop {
-  let timer: NodeJS.Timeout | undefined;
+export function startTaskLoop(
+  task: () => Promise<number>,
+  minGapMs = 0,
+  clock: Clock = SYSTEM_CLOCK,
+): TaskLoop {
+  let cancel = (): void => {};
   let running: Promise<void> | undefined;
   let kicked = false;
   let stopped = false;
   let lastEnd = Number.NEGATIVE_INFINITY;
 
   const schedule = (delayMs: number): void => {
-    clearTimeout(timer);
+    cancel();
     if (stopped) return;
-    const gap = lastEnd + minGapMs - performance.now();
-    timer = setTimeout(run, Math.max(0, delayMs, gap));
+    const gap = lastEnd + minGapMs - clock.elapsed();
+    cancel = clock.after(Math.max(0, delayMs, gap), run);
   };
   const run = (): void => {
     kicked = false;
     running = task().then((delayMs) => {
       running = undefined;
-      lastEnd = performance.now();
+      lastEnd = clock.elapsed();
       schedule(kicked ? 0 : delayMs);
     });
   };
@@ -42,32 +47,38 @@ export function startTaskLoop(task: () => Promise<number>, minGapMs = 0): TaskLo
     },
     async stop() {
       stopped = true;
-      clearTimeout(timer);
+      cancel();
       await running;
     },
   };
 }
 
 /** Waits for the promise, but no longer than `limitMs`. */
-export async function within(limitMs: number, promise: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, limitMs);
-  });
+export async function within(
+  limitMs: number,
+  promise: Promise<unknown>,
+  clock: Clock = SYSTEM_CLOCK,
+): Promise<void> {
+  const { promise: limit, resolve } = Promise.withResolvers<void>();
+  const cancel = clock.after(limitMs, resolve);
   await Promise.race([promise, limit]);
-  clearTimeout(timer);
+  cancel();
 }
 
 /** The promise's outcome, or `Unavailable` with this sentence when it takes longer than `limitMs`. */
-export async function withDeadline<T>(limitMs: number, promise: Promise<T>, sentence: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    const late = new NattoError("Unavailable", `${sentence} within ${limitMs} ms; will be tried again`);
-    timer = setTimeout(() => reject(late), limitMs);
+export async function withDeadline<T>(
+  limitMs: number,
+  promise: Promise<T>,
+  sentence: string,
+  clock: Clock = SYSTEM_CLOCK,
+): Promise<T> {
+  const { promise: limit, reject } = Promise.withResolvers<never>();
+  const cancel = clock.after(limitMs, () => {
+    reject(new NattoError("Unavailable", `${sentence} within ${limitMs} ms; will be tried again`));
   });
   try {
     return await Promise.race([promise, limit]);
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }

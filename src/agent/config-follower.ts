@@ -2,12 +2,13 @@
  * Follows this node's NodeConfig: starts from the snapshot, then watches the store, judges what comes, and holds and saves what
  * is obeyed.
  */
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { asNattoError, describeError } from "../errors.ts";
 import { type NodeConfig, nodeConfigSchema } from "../model/node-config.ts";
 import { checkSchema } from "../model/validate.ts";
 import { openMirror } from "../store/mirror.ts";
 import type { Store } from "../store/store.ts";
-import { startTaskLoop } from "../task-loop.ts";
+import { startTaskLoop, within } from "../task-loop.ts";
 import { type ConfigNews, gatewayKey, judgeConfig, type Verdict } from "./config-judgement.ts";
 import { type ConfigState, type HeldConfigOptions, holdConfig } from "./held-config.ts";
 
@@ -19,6 +20,7 @@ export interface ConfigFollowerOptions extends HeldConfigOptions {
   readonly store: Store;
   /** How long the store may take to say something newer before the snapshot is handed over, in milliseconds. */
   readonly patienceMs: number;
+  readonly clock?: Clock | undefined;
 }
 
 export interface ConfigFollower {
@@ -28,7 +30,7 @@ export interface ConfigFollower {
 
 /** Reads the snapshot, hands it over and begins to follow the store; resolves without waiting for the store longer than it may. */
 export async function startConfigFollower(options: ConfigFollowerOptions): Promise<ConfigFollower> {
-  const { store, node, cell, logger, patienceMs } = options;
+  const { store, node, cell, logger, patienceMs, clock = SYSTEM_CLOCK } = options;
   const holding = holdConfig(options);
   const readNews = newsReader();
 
@@ -40,10 +42,10 @@ export async function startConfigFollower(options: ConfigFollowerOptions): Promi
   };
 
   await holding.loadSnapshot();
-  const mirror = openMirror(store, { kind: "NodeConfig", name: node });
-  if (patienceMs > 0) await mirror.untilSynced(AbortSignal.timeout(patienceMs));
+  const mirror = openMirror(store, { kind: "NodeConfig", name: node }, { clock });
+  if (patienceMs > 0) await within(patienceMs, mirror.untilSynced(), clock);
   if (!mirror.synced()) holding.handOver();
-  const loop = startTaskLoop(async () => {
+  const run = async (): Promise<number> => {
     if (!mirror.synced()) return RECHECK_MS;
     const news = readNews(mirror.get(node));
     holding.asked();
@@ -63,7 +65,8 @@ export async function startConfigFollower(options: ConfigFollowerOptions): Promi
       holding.handOver();
     }
     return (await holding.save()) ? RECHECK_MS : RETRY_MS;
-  });
+  };
+  const loop = startTaskLoop(run, 0, clock);
   const stopListening = mirror.onChange(() => loop.kick());
 
   return {

@@ -4,6 +4,7 @@
  */
 
 import { backoffMs, STORE_BACKOFF } from "../backoff.ts";
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { asNattoError } from "../errors.ts";
 import { type Lease, leaseSchema } from "../model/lease.ts";
 import { API_VERSION } from "../model/meta.ts";
@@ -50,7 +51,7 @@ export interface HeartbeatOptions {
   readonly ttlSeconds: () => number;
   /** Told the outcome of each call: undefined, or what was thrown. */
   readonly onOutcome: (thrown: unknown) => void;
-  readonly now?: () => number;
+  readonly clock?: Clock | undefined;
   readonly random?: () => number;
 }
 
@@ -62,7 +63,7 @@ export interface Heartbeat {
 }
 
 export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
-  const { store, logger, facts, ttlSeconds, onOutcome, now = Date.now, random = Math.random } = options;
+  const { store, logger, facts, ttlSeconds, onOutcome, clock = SYSTEM_CLOCK, random = Math.random } = options;
   let stored: Lease | undefined;
   let failures = 0;
   // After a failure it is unknown whether the write took place, so what is stored is read again.
@@ -74,13 +75,13 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     wasCertain = certain;
     if (!certain) stored = await store.get({ kind: "Lease", name: node });
     certain = false;
-    const lease = nextLease(stored, facts(), now());
+    const lease = nextLease(stored, facts(), clock.now());
     stored = await (stored ? store.update<"Lease">(lease) : store.create<"Lease">(lease));
     certain = true;
   };
-  const loop = startTaskLoop(async () => {
+  const run = async (): Promise<number> => {
     try {
-      await withDeadline(CALL_MS, renew(), "the store did not answer the heartbeat");
+      await withDeadline(CALL_MS, renew(), "the store did not answer the heartbeat", clock);
       failures = 0;
       onOutcome(undefined);
       return heartbeatIntervalMs(ttlSeconds());
@@ -97,13 +98,14 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
       }
       return Math.min(heartbeatIntervalMs(ttlSeconds()), backoffMs(STORE_BACKOFF, failures, random()));
     }
-  }, MIN_GAP_MS);
+  };
+  const loop = startTaskLoop(run, MIN_GAP_MS, clock);
 
   return {
     kick: loop.kick,
     async stop(limitMs) {
       const end = loop.stop().then(() => renew().catch(onOutcome));
-      await within(limitMs, end);
+      await within(limitMs, end, clock);
     },
   };
 }

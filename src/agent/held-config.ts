@@ -4,7 +4,7 @@ import type { AgentLogger } from "./agent-logger.ts";
 import { type DoubtReason, judgeConfig } from "./config-judgement.ts";
 import { configDigest } from "./node-config-check.ts";
 import type { WantedConfig } from "./reconciler.ts";
-import { keepSnapshot, type SnapshotState } from "./snapshot-keeper.ts";
+import { keepSnapshot, type SnapshotDisk, type SnapshotState } from "./snapshot-keeper.ts";
 
 export interface ConfigState {
   /** What the node runs: the last configuration that was obeyed. */
@@ -25,7 +25,7 @@ export interface Doubt {
 export interface HeldConfigOptions {
   readonly node: string;
   readonly cell: string;
-  readonly stateFolder: string;
+  readonly snapshots: SnapshotDisk;
   readonly logger: AgentLogger;
   /** Called with each configuration that is to be applied. */
   readonly onConfig: (config: NodeConfig, wanted: WantedConfig) => void;
@@ -52,8 +52,8 @@ export interface HeldConfig {
 }
 
 export function holdConfig(options: HeldConfigOptions): HeldConfig {
-  const { node, cell, stateFolder, logger, onConfig, onChange, now } = options;
-  const snapshot = keepSnapshot(stateFolder, node, logger);
+  const { node, cell, snapshots, logger, onConfig, onChange, now } = options;
+  const snapshot = keepSnapshot(snapshots, node, logger);
   let held: NodeConfig | undefined;
   let heldVersion: string | undefined;
   let asked = false;

@@ -4,6 +4,7 @@
  */
 
 import { backoffMs, DATAPLANE_BACKOFF } from "../backoff.ts";
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import type { Dataplane, DataplaneStatus, Repair } from "../dataplane/dataplane.ts";
 import { asNattoError, describeError, type NattoError } from "../errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
@@ -98,8 +99,7 @@ export interface ReconcilerOptions {
   /** Called after each attempt. */
   readonly onChange: () => void;
   readonly intervalMs?: number | undefined;
-  /** Epoch ms. */
-  readonly now?: () => number;
+  readonly clock?: Clock | undefined;
   readonly random?: () => number;
 }
 
@@ -115,7 +115,8 @@ export interface Reconciler {
 
 export function startReconciler(options: ReconcilerOptions): Reconciler {
   const { dataplane, logger, onChange } = options;
-  const { intervalMs = REPAIR_INTERVAL_MS, now = Date.now, random = Math.random } = options;
+  const { intervalMs = REPAIR_INTERVAL_MS, clock = SYSTEM_CLOCK, random = Math.random } = options;
+  const { now } = clock;
   let state = UNPROGRAMMED;
 
   const attempt = async (): Promise<number> => {
@@ -140,7 +141,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
       onChange();
     }
   };
-  const loop = startTaskLoop(attempt);
+  const loop = startTaskLoop(attempt, 0, clock);
 
   return {
     want(config) {
@@ -156,7 +157,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
         return undefined;
       }
     },
-    stop: (limitMs) => within(limitMs, loop.stop()),
+    stop: (limitMs) => within(limitMs, loop.stop(), clock),
   };
 }
 

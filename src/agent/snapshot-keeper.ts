@@ -2,7 +2,22 @@
 import { asNattoError } from "../errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { AgentLogger } from "./agent-logger.ts";
-import { readSnapshot, writeSnapshot } from "./snapshot.ts";
+import { readSnapshot, type SnapshotRead, writeSnapshot } from "./snapshot.ts";
+
+/** Where snapshots outlive the process: a folder of this machine, or in a simulation something that stands for one. */
+export interface SnapshotDisk {
+  /** What is there for the node. `now` is epoch ms. */
+  read(node: string, now: number): Promise<SnapshotRead>;
+  /** Throws `Environment`. */
+  write(config: NodeConfig): Promise<void>;
+}
+
+export function snapshotFolder(stateFolder: string): SnapshotDisk {
+  return {
+    read: (node, now) => readSnapshot(stateFolder, node, now),
+    write: (config) => writeSnapshot(stateFolder, config),
+  };
+}
 
 /** `refused` says why the snapshot that was there at the start was not taken. */
 export type SnapshotState =
@@ -17,13 +32,13 @@ export interface SnapshotKeeper {
   save(config: NodeConfig): Promise<boolean>;
 }
 
-export function keepSnapshot(stateFolder: string, node: string, logger: AgentLogger): SnapshotKeeper {
+export function keepSnapshot(disk: SnapshotDisk, node: string, logger: AgentLogger): SnapshotKeeper {
   let state: SnapshotState = { state: "none", refused: undefined };
   let onDisk: NodeConfig | undefined;
   return {
     state: () => state,
     async load(now) {
-      const read = await readSnapshot(stateFolder, node, now);
+      const read = await disk.read(node, now);
       if (read.found === "good") {
         onDisk = read.config;
         state = { state: "saved", refused: undefined };
@@ -37,7 +52,7 @@ export function keepSnapshot(stateFolder: string, node: string, logger: AgentLog
       if (config === onDisk) return true;
       const { refused } = state;
       try {
-        await writeSnapshot(stateFolder, config);
+        await disk.write(config);
         onDisk = config;
         state = { state: "saved", refused };
         return true;

@@ -4,6 +4,7 @@
  */
 
 import { backoffMs, STORE_BACKOFF } from "../backoff.ts";
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { asNattoError } from "../errors.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { Store } from "../store/store.ts";
@@ -30,6 +31,7 @@ export interface StatusReporterOptions {
   /** Told the outcome of each call: undefined, or what was thrown. */
   readonly onOutcome: (thrown: unknown) => void;
   readonly countersIntervalMs?: number | undefined;
+  readonly clock?: Clock | undefined;
   readonly random?: () => number;
 }
 
@@ -41,7 +43,7 @@ export interface StatusReporter {
 }
 
 export function startStatusReporter(options: StatusReporterOptions): StatusReporter {
-  const { store, identity, logger, report, onOutcome, random = Math.random } = options;
+  const { store, identity, logger, report, onOutcome, random = Math.random, clock = SYSTEM_CLOCK } = options;
   const { countersIntervalMs = COUNTERS_INTERVAL_MS } = options;
   let node: GatewayNode | undefined;
   let checkedAt = 0;
@@ -50,9 +52,9 @@ export function startStatusReporter(options: StatusReporterOptions): StatusRepor
   let lastProblem = "";
 
   const register = async (): Promise<GatewayNode> => {
-    if (node && performance.now() - checkedAt < RECHECK_MS) return node;
+    if (node && clock.elapsed() - checkedAt < RECHECK_MS) return node;
     const stored = await registerNode(store, identity);
-    checkedAt = performance.now();
+    checkedAt = clock.elapsed();
     if (node?.metadata.uid !== stored.metadata.uid) {
       logger.info({ generation: stored.metadata.generation }, `registered as GatewayNode ${identity.node}`);
     }
@@ -61,17 +63,17 @@ export function startStatusReporter(options: StatusReporterOptions): StatusRepor
   const tell = async (): Promise<void> => {
     node = await register();
     const status = report(node);
-    const due = performance.now() - wroteAt >= countersIntervalMs;
+    const due = clock.elapsed() - wroteAt >= countersIntervalMs;
     const difference = statusDifference(node.status, status);
     if (difference === "none" || (difference === "traffic" && !due)) return;
     // Nobody else writes this status, so the write depends on nothing.
     const metadata = { ...node.metadata, resourceVersion: "" };
     node = await store.updateStatus<"GatewayNode">({ ...node, metadata, status });
-    wroteAt = performance.now();
+    wroteAt = clock.elapsed();
   };
-  const loop = startTaskLoop(async () => {
+  const run = async (): Promise<number> => {
     try {
-      await withDeadline(REPORT_MS, tell(), "the store did not take the node's status");
+      await withDeadline(REPORT_MS, tell(), "the store did not take the node's status", clock);
       failures = 0;
       lastProblem = "";
       onOutcome(undefined);
@@ -86,7 +88,8 @@ export function startStatusReporter(options: StatusReporterOptions): StatusRepor
       lastProblem = error.message;
       return backoffMs(STORE_BACKOFF, failures, random());
     }
-  }, MIN_GAP_MS);
+  };
+  const loop = startTaskLoop(run, MIN_GAP_MS, clock);
 
   return {
     kick: loop.kick,
@@ -94,6 +97,7 @@ export function startStatusReporter(options: StatusReporterOptions): StatusRepor
       await within(
         limitMs,
         loop.stop().then(() => tell().catch(onOutcome)),
+        clock,
       );
     },
   };

@@ -1,4 +1,5 @@
 /** Whether the store answers, and when it last did not. Times are epoch ms. */
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { asNattoError, type NattoError } from "../errors.ts";
 import type { AgentLogger } from "./agent-logger.ts";
 
@@ -34,13 +35,18 @@ export interface ContactTracker {
 }
 
 /** Keeps the contact; calls back after the store became reachable or unreachable. `description` names the store. */
-export function trackContact(description: string, logger: AgentLogger, onChange: () => void): ContactTracker {
+export function trackContact(
+  description: string,
+  logger: AgentLogger,
+  onChange: () => void,
+  clock: Clock = SYSTEM_CLOCK,
+): ContactTracker {
   let contact = NO_CONTACT;
   return {
     state: () => contact,
     note(thrown) {
       const before = contact;
-      const now = Date.now();
+      const now = clock.now();
       contact =
         thrown === undefined ? storeAnswered(before, now) : storeFailed(before, asNattoError(thrown), now);
       if (before.reachable === contact.reachable) return;

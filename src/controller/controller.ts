@@ -3,14 +3,15 @@
  * all of what should be with all of what is, so a crash at any point is repaired by the next round, and a round in which nothing
  * differs writes nothing. While the view of the store is incomplete or old, it does nothing at all (fail static).
  */
-import { setTimeout as delay } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { type DoubtInput, type Presences, weighLosses } from "../membership/doubt.ts";
 import type { Members, Membership } from "../membership/membership.ts";
 import { createPlanner, type NodeConfigSpec, type Plan } from "../planner/plan.ts";
 import { countOwners } from "../planner/statuses.ts";
+import { pause } from "../store/pause.ts";
 import type { Store } from "../store/store.ts";
 import { startTaskLoop } from "../task-loop.ts";
 import { makeControllerMetrics } from "./metrics.ts";
@@ -26,8 +27,7 @@ export interface ControllerOptions {
   readonly registry?: Registry;
   /** How long changes are collected before they are planned together, in milliseconds. */
   readonly debounceMs?: number;
-  /** Wall clock for `lastTransitionTime`, in milliseconds since 1970. */
-  readonly now?: () => number;
+  readonly clock?: Clock;
 }
 
 /** What the controller has done since it was started. */
@@ -54,7 +54,7 @@ const RETRY_MS = { first: 100, max: 5_000 };
 
 /** Starts at once, and works as soon as the store and the membership can be read. */
 export function startController(options: ControllerOptions): Controller {
-  const { store, membership, debounceMs = DEBOUNCE_MS } = options;
+  const { store, membership, debounceMs = DEBOUNCE_MS, clock = SYSTEM_CLOCK } = options;
   const ending = new AbortController();
   const brain = makeBrain(options);
   let dirty = true;
@@ -65,23 +65,24 @@ export function startController(options: ControllerOptions): Controller {
     dirty = true;
     loop.kick();
   };
-  const loop = startTaskLoop(async () => {
-    if (dirty) await delay(debounceMs);
+  const round = async (): Promise<number> => {
+    if (dirty) await pause(debounceMs, ending.signal, clock);
     dirty = false;
     if (ending.signal.aborted || !view.current() || !membership.ready()) return RESYNC_MS;
-    const round = brain.think(view.stored());
-    const report = await publish(store, round.writes, ending.signal);
-    brain.tell(round, report);
+    const thought = brain.think(view.stored());
+    const report = await publish(store, thought.writes, ending.signal);
+    brain.tell(thought, report);
     figures = {
       rounds: figures.rounds + 1,
       writes: figures.writes + report.done.length,
-      movedSlots: figures.movedSlots + round.plan.movedSlots,
+      movedSlots: figures.movedSlots + thought.plan.movedSlots,
     };
     await view.untilSeen(report.done, SEEN_MS, ending.signal);
     failures = report.failed.length + report.overtaken.length > 0 ? failures + 1 : 0;
     return failures === 0 ? RESYNC_MS : Math.min(RETRY_MS.max, RETRY_MS.first * 2 ** (failures - 1));
-  });
-  const view = openView(store, kick);
+  };
+  const loop = startTaskLoop(round, 0, clock);
+  const view = openView(store, kick, { clock });
   const unsubscribe = membership.onChange(kick);
 
   return {
@@ -104,7 +105,7 @@ interface Round {
 }
 
 /** What the controller remembers between rounds, all of it only to be quicker or to know what is news. */
-function makeBrain({ membership, logger, registry, now = Date.now }: ControllerOptions) {
+function makeBrain({ membership, logger, registry, clock = SYSTEM_CLOCK }: ControllerOptions) {
   const record = makeControllerMetrics(registry);
   const planner = createPlanner();
   const sameConfig = rememberSameConfigs();
@@ -113,12 +114,12 @@ function makeBrain({ membership, logger, registry, now = Date.now }: ControllerO
 
   return {
     think: (stored: Stored): Round => {
-      const weighed = weighLosses(presences, doubtInput(stored, membership.current()));
+      const weighed = weighLosses(presences, doubtInput(stored, membership.current(), clock.elapsed()));
       presences = weighed.presences;
       const started = performance.now();
       const plan = planner({ ...stored, members: weighed.members, doubted: weighed.doubted });
       const planMs = performance.now() - started;
-      const time = new Date(now()).toISOString();
+      const time = new Date(clock.now()).toISOString();
       const writes = writesFor(plan, stored, membership.current(), time, sameConfig);
       return { plan, planMs, doubted: [...weighed.doubted.values()].flat(), writes };
     },
@@ -150,7 +151,7 @@ function makeBrain({ membership, logger, registry, now = Date.now }: ControllerO
   };
 }
 
-function doubtInput(stored: Stored, members: Members): DoubtInput {
+function doubtInput(stored: Stored, members: Members, now: number): DoubtInput {
   const owners = new Set(stored.placements.flatMap(({ spec }) => Object.keys(countOwners(spec).owners)));
   const limits = new Map(stored.cells.map((cell) => [cell.metadata.name, cell.spec.membership]));
   return {
@@ -162,7 +163,7 @@ function doubtInput(stored: Stored, members: Members): DoubtInput {
     })),
     members,
     maxLossPercent: (cell) => limits.get(cell)?.maxLossPercent ?? DEFAULT_MAX_LOSS_PERCENT,
-    now: performance.now(),
+    now,
   };
 }
 

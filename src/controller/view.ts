@@ -1,5 +1,6 @@
 /** The controller's view of the store: a mirror of every kind that it reads or writes, and what of their changes matters. */
 import { isDeepStrictEqual } from "node:util";
+import { SYSTEM_CLOCK } from "../clock.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
 import { type Mirror, type MirrorOptions, openMirror } from "../store/mirror.ts";
@@ -18,6 +19,7 @@ export interface View {
 
 /** Follows the store, and calls back after changes that can matter to a plan. */
 export function openView(store: Store, onChange: () => void, options: MirrorOptions = {}): View {
+  const { clock = SYSTEM_CLOCK } = options;
   const mirrors = {
     Cell: openMirror(store, { kind: "Cell" }, options),
     GatewayNode: openMirror(store, { kind: "GatewayNode" }, options),
@@ -67,13 +69,13 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
         unseen = unseen.filter(isUnseen);
         if (unseen.length === 0) resolve();
       };
-      const timer = setTimeout(resolve, limitMs);
+      const cancel = clock.after(limitMs, resolve);
       signal.addEventListener("abort", () => resolve(), { once: true });
       listeners.add(check);
       check();
       await promise;
       listeners.delete(check);
-      clearTimeout(timer);
+      cancel();
     },
     close: async () => {
       await Promise.all(all.map((mirror) => mirror.close()));

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import type { Lease } from "../model/lease.ts";
 import { API_VERSION } from "../model/meta.ts";
 import { cell, until } from "../store/fixtures.ts";
@@ -11,17 +12,19 @@ import { openStoreMembership } from "./store-membership.ts";
 async function open(t: TestContext, store: Store = openMemoryStore()) {
   let time = 0;
   let looks = 0;
-  const now = (): number => {
+  const elapsed = (): number => {
     looks++;
     return time;
   };
+  const clock: Clock = { ...SYSTEM_CLOCK, elapsed };
   await store.create(cell("c1"));
-  const start = () => openStoreMembership(store, { now, tickMs: 2 });
+  const start = () => openStoreMembership(store, { clock, tickMs: 2 });
   /** Lets the clock go on and waits until the membership has looked at it and judged. */
   const advance = async (ms: number): Promise<void> => {
     time += ms;
     const before = looks;
-    await until(() => looks >= before + 3, "it is judged");
+    // The loop that judges looks three times: two whole turns.
+    await until(() => looks >= before + 6, "it is judged");
   };
   const membership = start();
   t.after(() => membership.close());

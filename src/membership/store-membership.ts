@@ -2,15 +2,16 @@
  * Membership by heartbeats in the store: each agent renews the Lease of its node, and whoever opens this membership listens. When the
  * store is away, the last judgement stands.
  */
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import type { Cell } from "../model/cell.ts";
 import { openMirror } from "../store/mirror.ts";
 import type { Store } from "../store/store.ts";
+import { startTaskLoop } from "../task-loop.ts";
 import { excuse, isSilent, judge, type Observation, observe, sameMembers } from "./judgement.ts";
 import type { Members, Membership } from "./membership.ts";
 
 export interface StoreMembershipOptions {
-  /** A clock that never goes back, in milliseconds. */
-  readonly now?: () => number;
+  readonly clock?: Clock;
   /** How often it is judged, in milliseconds. */
   readonly tickMs?: number;
 }
@@ -22,9 +23,10 @@ const STANDSTILL_MS = 1_000;
 
 /** Starts listening at once; see `Membership.ready` for when it has heard anything. */
 export function openStoreMembership(store: Store, options: StoreMembershipOptions = {}): Membership {
-  const { now = () => performance.now(), tickMs = 100 } = options;
-  const leases = openMirror(store, { kind: "Lease" });
-  const cells = openMirror(store, { kind: "Cell" });
+  const { clock = SYSTEM_CLOCK, tickMs = 100 } = options;
+  const now = clock.elapsed;
+  const leases = openMirror(store, { kind: "Lease" }, { clock });
+  const cells = openMirror(store, { kind: "Cell" }, { clock });
   const listeners = new Set<() => void>();
   let observations = new Map<string, Observation>();
   let members: Members | undefined;
@@ -53,7 +55,14 @@ export function openStoreMembership(store: Store, options: StoreMembershipOption
     members = judged;
     for (const listener of [...listeners]) listener();
   };
-  const timer = setInterval(tick, tickMs);
+  const loop = startTaskLoop(
+    async () => {
+      tick();
+      return tickMs;
+    },
+    0,
+    clock,
+  );
 
   return {
     ready: () => members !== undefined,
@@ -63,7 +72,7 @@ export function openStoreMembership(store: Store, options: StoreMembershipOption
       return () => void listeners.delete(listener);
     },
     close: async () => {
-      clearInterval(timer);
+      await loop.stop();
       listeners.clear();
       await Promise.all([leases.close(), cells.close()]);
     },

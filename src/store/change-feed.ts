@@ -2,6 +2,7 @@
  * Follows the change log of a store that lives in this process. Each watcher reads the log at its own pace, so a slow one
  * costs no memory; it is told `Expired` if the log is trimmed before it gets there.
  */
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { NattoError } from "../errors.ts";
 import { type Change, type ChangeBatch, checkKept } from "./key-value.ts";
 
@@ -33,7 +34,7 @@ interface Waiter {
 }
 
 /** `idleMs`: a watcher that has nothing to do is told this often how far it is complete. */
-export function makeChangeFeed(log: ChangeLog, idleMs: number): ChangeFeed {
+export function makeChangeFeed(log: ChangeLog, idleMs: number, clock: Clock = SYSTEM_CLOCK): ChangeFeed {
   const waiters = new Set<Waiter>();
   let closed = false;
 
@@ -44,13 +45,13 @@ export function makeChangeFeed(log: ChangeLog, idleMs: number): ChangeFeed {
         prefix,
         wake: (wake) => {
           waiters.delete(waiter);
-          clearTimeout(timer);
+          cancel();
           signal.removeEventListener("abort", onAbort);
           resolve(wake);
         },
       };
       const onAbort = () => waiter.wake({ reason: "end" });
-      const timer = setTimeout(() => waiter.wake({ reason: "idle" }), idleMs);
+      const cancel = clock.after(idleMs, () => waiter.wake({ reason: "idle" }));
       signal.addEventListener("abort", onAbort);
       waiters.add(waiter);
     });

@@ -1,4 +1,5 @@
 /** The store in the memory of this process, for tests and trials: everything is gone when the process ends. */
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { NattoError } from "../errors.ts";
 import { makeChangeFeed } from "./change-feed.ts";
 import {
@@ -16,6 +17,7 @@ export interface MemoryStoreOptions extends ObjectStoreOptions {
   readonly history?: HistoryLimits;
   /** How often an idle watcher gets a bookmark. */
   readonly bookmarkMs?: number;
+  readonly clock?: Clock;
 }
 
 export function openMemoryStore(options: MemoryStoreOptions = {}): Store {
@@ -24,8 +26,9 @@ export function openMemoryStore(options: MemoryStoreOptions = {}): Store {
 
 function makeMemoryDriver(options: MemoryStoreOptions): KeyValueStore {
   const entries = new Map<string, Entry>();
-  const log = makeMemoryLog(firstRevision(Date.now()), options.history ?? DEFAULT_HISTORY);
-  const feed = makeChangeFeed(log, options.bookmarkMs ?? 5_000);
+  const { clock = SYSTEM_CLOCK, history = DEFAULT_HISTORY, bookmarkMs = 5_000 } = options;
+  const log = makeMemoryLog(firstRevision(clock.now()), history);
+  const feed = makeChangeFeed(log, bookmarkMs, clock);
   let closed = false;
 
   const open = <T>(work: () => T): Promise<T> =>

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { pino } from "pino";
+import { SYSTEM_CLOCK } from "../clock.ts";
 import { type RunningServer, startServer } from "../server/server.ts";
 import { cell, gateway, until } from "./fixtures.ts";
 import { openHttpStore } from "./http-store.ts";
@@ -85,7 +86,11 @@ test("a mirror whose watch has expired lists again and tells only the difference
 test("a mirror of a store that is closed keeps its objects, and says since when it is stale and why", async (t) => {
   const store = openMemoryStore();
   await store.create(cell("c1"));
-  const mirror = openMirror(store, { kind: "Cell" }, { ...QUICK, now: () => 1234 });
+  const mirror = openMirror(
+    store,
+    { kind: "Cell" },
+    { ...QUICK, clock: { ...SYSTEM_CLOCK, now: () => 1234 } },
+  );
   t.after(() => mirror.close());
   await mirror.untilSynced();
   assert.equal(mirror.staleSince(), undefined);

@@ -3,6 +3,7 @@
  * store cannot be reached it keeps what it knew last, says since when, and tries again; when the watch cannot continue
  * it lists again and reports the difference.
  */
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { asNattoError, type NattoError } from "../errors.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
 import { byNamespaceAndName } from "./object-store.ts";
@@ -33,8 +34,7 @@ export interface Mirror<K extends Kind> {
 }
 
 export interface MirrorOptions {
-  /** The clock, in milliseconds since 1970. */
-  readonly now?: () => number;
+  readonly clock?: Clock;
   /** The wait before the first retry, and the longest: it doubles in between. */
   readonly retryMs?: { readonly first: number; readonly max: number };
 }
@@ -73,7 +73,7 @@ async function follow<K extends Kind>(
   store: Store,
   selection: Selection<K>,
   replica: Replica<K>,
-  { now = Date.now, retryMs = DEFAULT_RETRY_MS }: MirrorOptions,
+  { clock = SYSTEM_CLOCK, retryMs = DEFAULT_RETRY_MS }: MirrorOptions,
   signal: AbortSignal,
 ): Promise<void> {
   /** How far the replica is complete; undefined: a list is needed. */
@@ -100,10 +100,10 @@ async function follow<K extends Kind>(
       if (!error.transient) from = undefined;
       if (error.code !== "Expired") {
         const { synced, stale } = replica.state();
-        replica.move({ synced, stale: { since: stale?.since ?? now(), error } });
+        replica.move({ synced, stale: { since: stale?.since ?? clock.now(), error } });
       }
     }
-    await pause(waitMs, signal);
+    await pause(waitMs, signal, clock);
     waitMs = Math.min(waitMs * 2, retryMs.max);
   }
 }

@@ -1,0 +1,119 @@
+/**
+ * The loops of the agent, put together: take the NodeConfig, make it so, verify it, keep a snapshot, report. Each is a file of its own, and
+ * none waits for another: the store may be away, a peer or the dataplane may fail, and the rest goes on. All that ties them to a
+ * machine comes in as a parameter.
+ */
+import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
+import type { Dataplane } from "../dataplane/dataplane.ts";
+import type { GatewayNode } from "../model/gateway-node.ts";
+import type { NodeConfig } from "../model/node-config.ts";
+import { openMirror } from "../store/mirror.ts";
+import type { Store } from "../store/store.ts";
+import { within } from "../task-loop.ts";
+import type { AgentLogger } from "./agent-logger.ts";
+import { startConfigFollower } from "./config-follower.ts";
+import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
+import { type NodeStatus, nodeStatus } from "./node-status.ts";
+import type { PeerProber, PeerProberOptions, ProbeTargets } from "./peer-prober.ts";
+import { startReconciler, type WantedConfig } from "./reconciler.ts";
+import type { NodeIdentity } from "./registration.ts";
+import type { SnapshotDisk } from "./snapshot-keeper.ts";
+import { type StatusReporter, startStatusReporter } from "./status-reporter.ts";
+import { trackContact } from "./store-contact.ts";
+
+const DEFAULT_TTL_SECONDS = 3;
+/** How long the end of the loops may take, and then the last writes to the store. */
+const STOP_MS = 1000;
+const LAST_WRITE_MS = 1000;
+
+/**
+ * After a reboot the slots of the snapshot may have moved, so the store is given this long to say so before the node takes them up. (A node
+ * that was forwarding all the time goes on at once.)
+ */
+export const NEWS_PATIENCE_MS = 1000;
+
+export interface AgentParts {
+  readonly identity: NodeIdentity;
+  readonly store: Store;
+  readonly dataplane: Dataplane;
+  readonly snapshots: SnapshotDisk;
+  readonly startProber: (options: PeerProberOptions) => PeerProber;
+  readonly logger: AgentLogger;
+  readonly version: string;
+  /** Nothing was pinned when the agent started: it programs this machine anew, as after a reboot. */
+  readonly fresh: boolean;
+  readonly clock?: Clock;
+  /** A number from 0 to 1, for the jitter of retries. */
+  readonly random?: () => number;
+  readonly repairIntervalMs?: number;
+  readonly countersIntervalMs?: number;
+}
+
+export interface AgentLoops {
+  /** Stops all loops and tells the store, each for at most a second. */
+  stop(): Promise<void>;
+}
+
+/** Resolves once the snapshot, if there is one, is on its way to the dataplane. */
+export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
+  const { identity, store, dataplane, snapshots, logger, version, fresh } = parts;
+  const { clock = SYSTEM_CLOCK, random = Math.random, countersIntervalMs } = parts;
+  const { node, cell } = identity;
+  const startedAt = clock.now();
+  let stopping = false;
+  let reporter: StatusReporter | undefined;
+  let heartbeat: Heartbeat | undefined;
+  const onChange = (): void => reporter?.kick();
+
+  const contact = trackContact(store.description, logger, onChange, clock);
+  const cells = openMirror(store, { kind: "Cell", name: cell }, { clock });
+  const intervalMs = parts.repairIntervalMs;
+  const reconciler = startReconciler({ dataplane, logger, onChange, intervalMs, clock, random });
+  const prober = parts.startProber({ logger, onChange: () => heartbeat?.kick() });
+  const onConfig = (config: NodeConfig, wanted: WantedConfig): void => {
+    reconciler.want(wanted);
+    prober.follow(probeTargets(config, node));
+  };
+  const patienceMs = fresh ? NEWS_PATIENCE_MS : 0;
+  const holding = { node, cell, snapshots, logger, onConfig, onChange, now: clock.now };
+  const follower = await startConfigFollower({ store, patienceMs, clock, ...holding });
+  const report = ({ metadata, status }: GatewayNode): NodeStatus => {
+    const config = follower.state();
+    const state = { dataplane: reconciler.state(), measured: reconciler.measure(), store: contact.state() };
+    const { generation } = metadata;
+    const seen = { version, startedAt, fresh, stopping, generation, config, ...state };
+    return nodeStatus(seen, status, clock.now());
+  };
+  const startBeating = (): Heartbeat => {
+    const facts = () => ({ node, cell, peersAlive: prober.alive() });
+    const ttlSeconds = () => cells.get(cell)?.spec.membership.ttlSeconds ?? DEFAULT_TTL_SECONDS;
+    return startHeartbeat({ store, logger, onOutcome: contact.note, facts, ttlSeconds, clock, random });
+  };
+  const onOutcome = (thrown: unknown): void => {
+    contact.note(thrown);
+    // Not earlier: after a reboot the store still holds that this node is ready, and a heartbeat would make that count.
+    if (!stopping) heartbeat ??= startBeating();
+  };
+  const reporting = { store, identity, logger, report, onOutcome, countersIntervalMs, clock, random };
+  reporter = startStatusReporter(reporting);
+
+  return {
+    async stop() {
+      stopping = true;
+      // First nothing changes any more, then it is told: so what is told last is true.
+      await Promise.all([
+        within(STOP_MS, follower.close(), clock),
+        within(STOP_MS, cells.close(), clock),
+        reconciler.stop(STOP_MS),
+      ]);
+      await Promise.all([reporter?.stop(LAST_WRITE_MS), heartbeat?.stop(LAST_WRITE_MS)]);
+      await prober.close();
+    },
+  };
+}
+
+/** Whom to probe: all peers, from the address that they know this node by. */
+function probeTargets({ spec }: NodeConfig, node: string): ProbeTargets {
+  const peers = spec.peers.filter((peer) => peer.name !== node);
+  return { address: spec.node.address, port: spec.vxlan.port, peers };
+}
