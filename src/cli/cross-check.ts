@@ -30,8 +30,10 @@ function faultsAmong(object: AnyObject, objects: readonly AnyObject[]): readonly
   switch (object.kind) {
     case "AddressPool":
       return poolFaults(object, ofKind(objects, "AddressPool"), []);
-    case "GatewayNode":
-      return nodeFaults(object, ofKind(objects, "GatewayNode"));
+    case "GatewayNode": {
+      const cell = ofKind(objects, "Cell").find(({ metadata }) => metadata.name === object.spec.cell);
+      return nodeFaults(object, ofKind(objects, "GatewayNode"), cell);
+    }
     case "NatGateway": {
       const pools = ofKind(objects, "AddressPool");
       const pool = pools.find(({ metadata }) => metadata.name === object.spec.addresses.pool);

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { integerField, portField } from "./fields.ts";
 import { conditionSchema, objectSchema } from "./meta.ts";
+import { cellRoutingSchema } from "./routing.ts";
 
 export const cellSchema = objectSchema(
   "Cell",
@@ -20,6 +21,8 @@ export const cellSchema = objectSchema(
         maxLossPercent: integerField(1, 100).default(50),
       })
       .default({ ttlSeconds: 3, maxLossPercent: 50 }),
+    /** What the nodes announce to the fabric. Left out: nothing, the routes toward them are somebody else's work. */
+    routing: cellRoutingSchema.optional(),
   }),
   z.strictObject({
     observedGeneration: z.number().int().default(0),

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { addressField, integerField, interfaceField, nameField } from "./fields.ts";
 import { conditionSchema, objectSchema } from "./meta.ts";
+import { nodeRoutingSchema } from "./routing.ts";
 
 /** The label that says in which zone (rack, power feed, room) a node stands. */
 export const ZONE_LABEL = "topology.natto.dev/zone";
@@ -21,6 +22,8 @@ export const gatewayNodeSchema = objectSchema(
     drain: z.boolean().default(false),
     /** Share of slots relative to the other nodes. */
     weight: integerField(0, 1000).default(100),
+    /** How this node's routing differs from its cell's. */
+    routing: nodeRoutingSchema.optional(),
   }),
   z.strictObject({
     observedGeneration: z.number().int().default(0),

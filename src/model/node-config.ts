@@ -8,6 +8,7 @@ import { objectSchema } from "./meta.ts";
 import { natBehaviourSchema } from "./nat-behaviour.ts";
 import { portsPerSlotField } from "./nat-gateway.ts";
 import { placedAddressSchema } from "./placement.ts";
+import { routingConfigSchema } from "./routing.ts";
 
 export const gatewayConfigSchema = z.strictObject({
   namespace: nameField,
@@ -35,6 +36,8 @@ export const nodeConfigSchema = objectSchema(
     /** All other nodes of the cell, whether they own slots or not. */
     peers: z.array(z.strictObject({ name: nameField, address: addressField })),
     gateways: z.array(gatewayConfigSchema),
+    /** What to announce, and to whom; left out: nothing. */
+    routing: routingConfigSchema.optional(),
   }),
   z.strictObject({}),
 );

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NattoError } from "../errors.ts";
+import type { NattoError } from "../errors.ts";
+import { faultsOf } from "./fixtures.ts";
 import { findKind, KINDS, kindInfo } from "./kinds.ts";
 import { mergeConditions } from "./meta.ts";
 import { MAX_NESTING, validateObject } from "./validate.ts";
@@ -12,18 +13,6 @@ const GATEWAY = {
   metadata: { name: "web", namespace: "team-a" },
   spec: { cell: "main", sources: ["10.0.0.0/24"], addresses: { pool: "public" } },
 };
-
-/** The faults of an object, as `field: message; remedy`. */
-function faultsOf(object: unknown): string[] {
-  try {
-    validateObject(object);
-  } catch (error) {
-    assert.ok(error instanceof NattoError);
-    assert.equal(error.code, "Invalid");
-    return error.details.map((d) => `${d.field}: ${d.message}; ${d.remedy}`);
-  }
-  return [];
-}
 
 const withSpec = (spec: object) => ({ ...GATEWAY, spec: { ...GATEWAY.spec, ...spec } });
 

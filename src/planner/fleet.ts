@@ -2,9 +2,10 @@
  * The fleet: the nodes of one cell as the planner sees them. Everything that depends on what an agent reports or on who is
  * alive is decided here; the rest of the planner knows only standings, weights and zones.
  */
-
+import { isDeepStrictEqual } from "node:util";
 import type { MemberState, Members } from "../membership/membership.ts";
 import { type GatewayNode, NODE_READY, ZONE_LABEL } from "../model/gateway-node.ts";
+import type { NodeRouting } from "../model/routing.ts";
 import { hashText } from "./rendezvous.ts";
 
 /**
@@ -18,6 +19,7 @@ export interface FleetNode {
   readonly name: string;
   readonly address: string;
   readonly interfaces: GatewayNode["spec"]["interfaces"];
+  readonly routing: NodeRouting | undefined;
   /** Index of its zone among the zones of its cell. */
   readonly zone: number;
   readonly weight: number;
@@ -73,6 +75,7 @@ export function buildFleet(
       name: node.metadata.name,
       address: node.spec.address,
       interfaces: node.spec.interfaces,
+      routing: node.spec.routing,
       zone: zoneIndex.get(zoneName(node))!,
       weight: node.spec.weight,
       standing: stranded && !node.spec.drain && node.spec.weight > 0 ? "holding" : standings[i]!,
@@ -120,7 +123,8 @@ function sameNode(a: FleetNode, b: FleetNode): boolean {
     a.weight === b.weight &&
     a.standing === b.standing &&
     a.interfaces.inside === b.interfaces.inside &&
-    a.interfaces.outside === b.interfaces.outside
+    a.interfaces.outside === b.interfaces.outside &&
+    isDeepStrictEqual(a.routing, b.routing)
   );
 }
 

@@ -1,8 +1,10 @@
 /** Stories of single plans: what is granted, what is refused, and what is said about it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Cell } from "../model/cell.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import { NOBODY } from "../model/placement.ts";
+import { cellRoutingSchema, nodeRoutingSchema } from "../model/routing.ts";
 import {
   allAlive,
   cell,
@@ -16,7 +18,7 @@ import {
   slotTable,
   tally,
 } from "./fixtures.ts";
-import { type Plan, type PlanInput, plan } from "./plan.ts";
+import { createPlanner, type Plan, type PlanInput, plan } from "./plan.ts";
 
 const THREE = ["n1", "n2", "n3"].map((name) => node(name));
 
@@ -292,4 +294,28 @@ test("a doubted loss is shown by the cell", () => {
     doubt?.message ?? "",
     /2 of 3 nodes vanished at once \(n2, n3\).*drain its GatewayNode or delete it/,
   );
+});
+
+test("the routing of a cell reaches the configuration of its nodes, each with its own changes, and a change of it reaches them again", () => {
+  const routing = (localAs: number) =>
+    cellRoutingSchema.parse({
+      driver: "bird",
+      localAs,
+      sessions: [{ name: "in", side: "inside", peerAs: 1 }],
+    });
+  const routed = (localAs: number): Cell => {
+    const plain = cell("c1");
+    return { ...plain, spec: { ...plain.spec, routing: routing(localAs) } };
+  };
+  const silent = node("n2");
+  const own = nodeRoutingSchema.parse({ announce: false });
+  const nodes = [node("n1"), { ...silent, spec: { ...silent.spec, routing: own } }];
+  const planner = createPlanner();
+  const first = planner(cloud({ nodes, cells: [routed(64600)] })).nodeConfigs;
+  const said = ["n1", "n2"].map((name) => first.get(name)?.routing?.announce);
+  assert.deepEqual(said, [true, false]);
+  const second = planner(cloud({ nodes, cells: [routed(64601)] })).nodeConfigs;
+  const changed = second.get("n1")?.routing;
+  assert.equal(changed?.driver === "bird" && changed.localAs, 64601);
+  assert.equal(planner(cloud({ nodes })).nodeConfigs.get("n1")?.routing, undefined);
 });

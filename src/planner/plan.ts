@@ -2,11 +2,13 @@
  * The planner: from what is declared, who is alive and what was placed before to what every node has to do. Pure and deterministic:
  * no I/O, no clock, no randomness, and the order of the arrays does not matter. See docs/planning.md for how it thinks.
  */
+import { isDeepStrictEqual } from "node:util";
 import type { Members } from "../membership/membership.ts";
 import { natBehaviour } from "../model/nat-behaviour.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { GatewayConfig, NodeConfig } from "../model/node-config.ts";
 import type { Placement } from "../model/placement.ts";
+import { type CellRouting, resolveRouting } from "../model/routing.ts";
 import { type Allocation, allocate } from "./addresses.ts";
 import { type Admissions, admit, type Declared, effectiveCell } from "./admission.ts";
 import { type Assignment, assign, type PlacementSpec, sameList, samePlacement } from "./assignment.ts";
@@ -93,6 +95,7 @@ interface RememberedGateway {
 interface RememberedConfigs {
   readonly fleet: Fleet;
   readonly vxlanPort: number;
+  readonly routing: CellRouting | undefined;
   readonly gateways: readonly GatewayConfig[];
   readonly specs: ReadonlyMap<string, NodeConfigSpec>;
 }
@@ -277,30 +280,36 @@ function configureNodes(
   for (const [name, cell] of admissions.cells) {
     const fleet = after.fleets.get(name)!;
     const gateways = configsOfCell.get(name) ?? [];
-    const vxlanPort = cell.spec.vxlan.port;
+    const shared = { fleet, vxlanPort: cell.spec.vxlan.port, routing: cell.spec.routing, gateways };
     const known = before.configs.get(name);
-    const current =
-      known?.fleet === fleet && known.vxlanPort === vxlanPort && sameList(known.gateways, gateways)
-        ? known
-        : { fleet, vxlanPort, gateways, specs: configureCell(fleet, vxlanPort, gateways) };
+    const current = known && isStillSo(known, shared) ? known : { ...shared, specs: configureCell(shared) };
     after.configs.set(name, current);
     for (const [node, spec] of current.specs) all.set(node, spec);
   }
   return all;
 }
 
-function configureCell(
-  fleet: Fleet,
-  vxlanPort: number,
-  gateways: readonly GatewayConfig[],
-): ReadonlyMap<string, NodeConfigSpec> {
+type SharedByCell = Omit<RememberedConfigs, "specs">;
+
+function isStillSo(known: RememberedConfigs, shared: SharedByCell): boolean {
+  return (
+    known.fleet === shared.fleet &&
+    known.vxlanPort === shared.vxlanPort &&
+    isDeepStrictEqual(known.routing, shared.routing) &&
+    sameList(known.gateways, shared.gateways)
+  );
+}
+
+function configureCell(cell: SharedByCell): ReadonlyMap<string, NodeConfigSpec> {
+  const { fleet, vxlanPort, gateways } = cell;
   const peers = fleet.nodes.map(({ name, address }) => ({ name, address }));
   const shared = { cell: fleet.cell, vxlan: { port: vxlanPort }, gateways: [...gateways] };
   return new Map(
-    fleet.nodes.map(({ name, address, interfaces }, i) => [
-      name,
-      { ...shared, node: { address, interfaces }, peers: peers.toSpliced(i, 1) },
-    ]),
+    fleet.nodes.map(({ name, address, interfaces, routing: own }, i) => {
+      const routing = resolveRouting(cell.routing, own);
+      const node = { address, interfaces };
+      return [name, { ...shared, node, peers: peers.toSpliced(i, 1), ...(routing ? { routing } : {}) }];
+    }),
   );
 }
 

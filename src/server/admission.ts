@@ -9,6 +9,7 @@ import type { GatewayNode } from "../model/gateway-node.ts";
 import { address, type Cidr, cidr, cidrContains, cidrSize, cidrsOverlap } from "../model/ipv4.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { Placement } from "../model/placement.ts";
+import { nodeRoutingFaults } from "../model/routing.ts";
 import { nameOf } from "../model/validate.ts";
 
 /** At most so many faults of one rule are listed; more would only hide the first. */
@@ -107,8 +108,17 @@ function demandFaults(
   ];
 }
 
-/** Two nodes of a cell cannot be reached at the same address. */
-export function nodeFaults(node: GatewayNode, nodes: readonly GatewayNode[]): readonly FieldError[] {
+/** Two nodes of a cell cannot be reached at the same address, and what a node changes about its cell's routing must be whole. `cell` is its cell, if it exists. */
+export function nodeFaults(
+  node: GatewayNode,
+  nodes: readonly GatewayNode[],
+  cell: Cell | undefined,
+): readonly FieldError[] {
+  const routing = cell ? nodeRoutingFaults(cell.spec.routing, node.spec.routing) : [];
+  return [...addressFaults(node, nodes), ...routing];
+}
+
+function addressFaults(node: GatewayNode, nodes: readonly GatewayNode[]): readonly FieldError[] {
   return nodes
     .filter((other) => other.metadata.name !== node.metadata.name)
     .filter((other) => other.spec.cell === node.spec.cell && other.spec.address === node.spec.address)

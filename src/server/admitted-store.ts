@@ -123,8 +123,11 @@ async function writeFaults(object: AnyObject, world: World): Promise<readonly Fi
       const pool = pools.find(({ metadata }) => metadata.name === object.spec.addresses.pool);
       return gatewayFaults(object, await world.gateways.refresh(), pool, await world.placements.refresh());
     }
-    case "GatewayNode":
-      return nodeFaults(object, await world.nodes.refresh());
+    case "GatewayNode": {
+      const cells = await world.cells.refresh();
+      const cell = cells.find(({ metadata }) => metadata.name === object.spec.cell);
+      return nodeFaults(object, await world.nodes.refresh(), cell);
+    }
     default:
       return [];
   }
