@@ -12,8 +12,8 @@ import { freshLabName } from "../lab/lab-name.ts";
 import type { LabStatus } from "../lab/lab-status.ts";
 import { leftovers } from "../lab/leftovers.ts";
 import { identify, isAlive } from "../lab/process-table.ts";
-import { type CommandResult, runCommand } from "../lab/run-command.ts";
 import { readProcess, runFolder } from "../lab/run-folder.ts";
+import { type CommandResult, runCommand } from "../run-command.ts";
 
 const NATTO = join(import.meta.dirname, "../../bin/natto");
 let folder: string;

@@ -2,12 +2,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { NattoError } from "../errors.ts";
 import type { Lab } from "../lab/lab.ts";
-import type { CommandResult } from "../lab/run-command.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import { NODE_READY } from "../model/gateway-node.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
 import type { Condition } from "../model/meta.ts";
 import { GATEWAY_READY, type NatGateway } from "../model/nat-gateway.ts";
+import type { CommandResult } from "../run-command.ts";
 
 const POLL_MS = 100;
 

@@ -1,8 +1,8 @@
 /** The links of a lab that is up: cut them and bring them back. */
 import { setTimeout as delay } from "node:timers/promises";
 import { NattoError } from "../errors.ts";
+import { runOrThrow } from "../run-command.ts";
 import { eachOf } from "./each-of.ts";
-import { runOrThrow } from "./run-command.ts";
 import { forgetCut, type RunFolder, readCuts, recordCut } from "./run-folder.ts";
 import { routeBatch } from "./setup-plan.ts";
 import type { LabHost, LabInterface, Topology } from "./topology.ts";

@@ -6,9 +6,9 @@ import { dirname, join } from "node:path";
 import type { Writable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { NattoError } from "../errors.ts";
+import { runCommand } from "../run-command.ts";
 import type { LabProcessSpec } from "./lab-file.ts";
 import { identifyChild, isAlive, type ProcessId, signalProcess } from "./process-table.ts";
-import { runCommand } from "./run-command.ts";
 import { logFiles, type ProcessRecord, type RunFolder, recordProcess, stateFolder } from "./run-folder.ts";
 import type { LabHost } from "./topology.ts";
 

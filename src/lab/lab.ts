@@ -2,6 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { NattoError } from "../errors.ts";
+import { type CommandOptions, type CommandResult, runCommand, runOrThrow } from "../run-command.ts";
 import { eachOf } from "./each-of.ts";
 import { type LabInput, type LabProcessSpec, parseLab, readLabFile } from "./lab-file.ts";
 import { cutLinks, restoreLinks, setRoutes, untilLinksSend } from "./lab-links.ts";
@@ -14,7 +15,6 @@ import {
   startProcess,
   waitReady,
 } from "./lab-process.ts";
-import { type CommandOptions, type CommandResult, runCommand, runOrThrow } from "./run-command.ts";
 import {
   bpfFolder,
   claimFolder,

@@ -3,8 +3,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { NattoError } from "../errors.ts";
+import { runCommand } from "../run-command.ts";
 import { endProcesses, isAlive, type ProcessId, processesIn } from "./process-table.ts";
-import { runCommand } from "./run-command.ts";
 import { labRoot, type RunFolder, readProcesses, readState, removeFolder, runFolder } from "./run-folder.ts";
 import { namespacePrefix } from "./topology.ts";
 

@@ -1,7 +1,7 @@
 /** Runs programs of the system to their end. */
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import { NattoError } from "../errors.ts";
+import { NattoError } from "./errors.ts";
 
 export interface CommandOptions {
   /** Given to the program on its standard input; without it there is nothing to read. */
@@ -24,6 +24,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   nsenter: "util-linux",
   mount: "mount",
   umount: "mount",
+  bird: "bird2",
 };
 
 /**
