@@ -23,6 +23,10 @@ export const ERRORS = {
   AlreadyExists: { http: 409, exit: 5, transient: false },
   /** The object has changed since it was read: read it again and redo the change. */
   Conflict: { http: 409, exit: 5, transient: false },
+  /** The writer's term is over (see `Fence` in `store/store.ts`): somebody else leads now. */
+  Fenced: { http: 409, exit: 5, transient: false },
+  /** What is stored under the object's key is no object; the others are not touched by it. */
+  Damaged: { http: 500, exit: 9, transient: false },
   /** The revision asked for is no longer kept: list again, then watch from the list's revision. */
   Expired: { http: 410, exit: 6, transient: false },
   TooLarge: { http: 413, exit: 2, transient: false },

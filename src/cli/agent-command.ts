@@ -67,11 +67,12 @@ async function run(flags: AgentFlags): Promise<void> {
   // Loaded here, so that other commands need not load them.
   const { startAgent } = await import("../agent/agent.ts");
   const { openStore } = await import("../store/open-store.ts");
+  const { describeDamage } = await import("../store/object-codec.ts");
   const { openLogger } = await import("../logger.ts");
   const { untilStopped } = await import("./stop-signal.ts");
   const { openDataplane } = await import("../dataplane/xdp-dataplane.ts");
-  const store = await openStore(identity.store);
   const logger = openLogger(flags.logLevel);
+  const store = await openStore(identity.store, (damage) => logger.error(damage, describeDamage(damage)));
   const options: AgentOptions = {
     identity,
     pinFolder,

@@ -1,8 +1,9 @@
 /** What `natto apply` does with one object: decides by a three-way merge, and writes under optimistic concurrency. */
 import { isDeepStrictEqual } from "node:util";
 import { NattoError } from "../errors.ts";
-import type { AnyObject } from "../model/kinds.ts";
+import type { AnyObject, Kind } from "../model/kinds.ts";
 import { nameOf, validateObject } from "../model/validate.ts";
+import { getSound } from "../store/object-codec.ts";
 import { keyOf, type Store } from "../store/store.ts";
 import { isJsonObject, type JsonObject, mergeThreeWay } from "./three-way.ts";
 
@@ -59,7 +60,7 @@ export async function applyObject(
   dryRun = false,
 ): Promise<{ readonly outcome: Outcome; readonly object: AnyObject }> {
   for (let attempt = 1; ; attempt++) {
-    const live = await store.get(keyOf(written));
+    const live = await getSound<Kind>(store, keyOf(written));
     const { outcome, write, draft } = planApply(written, input, live);
     if (live && !write) return { outcome, object: live };
     if (dryRun) return { outcome, object: draft };

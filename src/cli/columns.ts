@@ -81,6 +81,14 @@ const COLUMNS: { readonly [K in Kind]: readonly Column<K>[] } = {
     { header: "RENEWED-AT", cell: ({ spec }) => spec.renewedAt },
     { header: "PEERS-ALIVE", cell: ({ spec }) => some(spec.peersAlive) },
   ],
+  Leadership: [
+    { header: "HOLDER", cell: ({ spec }) => spec.holder },
+    { header: "TERM", cell: ({ metadata }) => `${metadata.generation}` },
+    { header: "SINCE", cell: ({ spec }) => spec.since },
+    { header: "RENEWED-AT", cell: ({ status }) => status?.renewedAt ?? "" },
+    { header: "TTL", wide: true, cell: ({ spec }) => `${spec.ttlMs}ms` },
+  ],
+  Epoch: [{ header: "COUNT", cell: ({ spec }) => `${spec.count}` }],
 };
 
 export interface ColumnOptions {

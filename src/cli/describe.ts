@@ -37,6 +37,9 @@ export function describe(object: AnyObject, related: Related, now: number): Fact
       return { ...identity(object, now), ...placementFacts(object) };
     case "NodeConfig":
       return { ...identity(object, now), ...nodeConfigFacts(object) };
+    case "Leadership":
+      return { ...identity(object, now), ...object.spec, ...object.status };
+    case "Epoch":
     case "Lease":
       return { ...identity(object, now), ...object.spec };
   }

@@ -2,13 +2,19 @@
 import { NattoError } from "../errors.ts";
 import { type AnyObject, kindInfo } from "../model/kinds.ts";
 import { DEFAULT_NAMESPACE } from "../model/meta.ts";
+import { describeDamage } from "../store/object-codec.ts";
 import type { Store } from "../store/store.ts";
+import { say } from "./output.ts";
 import { fullName, type Target } from "./targets.ts";
 
-/** The objects of a target, sorted by namespace and name. Throws `NotFound` when it names one that does not exist. */
+/** The objects of a target, sorted by namespace and name; tells of those that are damaged. Throws `NotFound` when it names one that does not exist. */
 export async function fetchTarget(store: Store, target: Target): Promise<readonly AnyObject[]> {
   const { kind, namespace, name } = target;
-  if (name === undefined) return (await store.list({ kind, namespace })).items;
+  if (name === undefined) {
+    const { items, damaged } = await store.list({ kind, namespace });
+    for (const damage of damaged) say(`natto: ${describeDamage(damage)}`);
+    return items;
+  }
   const object = await store.get({ kind, namespace, name });
   if (object) return [object];
   throw missing(target, name);

@@ -2,6 +2,7 @@
 import { Option } from "commander";
 import type { Logger } from "pino";
 import { LOG_LEVELS, type LogLevel, openLogger } from "../logger.ts";
+import { describeDamage } from "../store/object-codec.ts";
 import type { Store } from "../store/store.ts";
 import { untilStopped } from "./stop-signal.ts";
 
@@ -39,7 +40,7 @@ export async function runService(
   const { openStore } = await import("../store/open-store.ts");
   const logger = openLogger(options.logLevel);
   await using running = new AsyncDisposableStack();
-  const store = await openStore(options.store);
+  const store = await openStore(options.store, (damage) => logger.error(damage, describeDamage(damage)));
   running.defer(() => store.close());
   const facts = await start(store, logger, running);
   logger.info({ ...facts, store: store.description, pid: process.pid }, "ready");

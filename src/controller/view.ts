@@ -45,8 +45,10 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
   // Heartbeats are the business of the membership.
   follow(mirrors.Lease, onChange, () => undefined);
 
-  const isUnseen = ({ key, before }: Done): boolean =>
-    mirrors[key.kind].get(key.name, key.namespace)?.metadata.resourceVersion === before;
+  const isUnseen = ({ key, before }: Done): boolean => {
+    const mirror = all.find(({ selection }) => selection.kind === key.kind);
+    return mirror?.get(key.name, key.namespace)?.metadata.resourceVersion === before;
+  };
 
   return {
     current: () => all.every((mirror) => mirror.synced() && mirror.staleSince() === undefined),

@@ -2,7 +2,9 @@
 import type { z } from "zod";
 import { addressPoolSchema } from "./address-pool.ts";
 import { cellSchema } from "./cell.ts";
+import { epochSchema } from "./epoch.ts";
 import { gatewayNodeSchema } from "./gateway-node.ts";
+import { leadershipSchema } from "./leadership.ts";
 import { leaseSchema } from "./lease.ts";
 import { natGatewaySchema } from "./nat-gateway.ts";
 import { nodeConfigSchema } from "./node-config.ts";
@@ -40,6 +42,14 @@ const KIND_TABLE = {
     schema: nodeConfigSchema,
   },
   Lease: { plural: "leases", short: [], namespaced: false, system: true, schema: leaseSchema },
+  Leadership: {
+    plural: "leaderships",
+    short: ["leader"],
+    namespaced: false,
+    system: true,
+    schema: leadershipSchema,
+  },
+  Epoch: { plural: "epochs", short: [], namespaced: false, system: true, schema: epochSchema },
 } as const;
 
 export type Kind = keyof typeof KIND_TABLE;

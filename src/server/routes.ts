@@ -3,9 +3,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import { NattoError } from "../errors.ts";
 import { type AnyObject, KINDS, type Kind, type KindInfo, kindInfo } from "../model/kinds.ts";
 import { API_GROUP_PATH, API_VERSION } from "../model/meta.ts";
-import { validateObject } from "../model/validate.ts";
-import { notFound } from "../store/object-store.ts";
+import { MAX_SYSTEM_OBJECT_BYTES, validateObject } from "../model/validate.ts";
+import { notFound } from "../store/object-commit.ts";
 import type { ObjectKey, Selection } from "../store/store.ts";
+import { changesFrom, FENCE_HEADER, fenceFrom, TRANSACTIONS } from "../store/wire.ts";
 import type { AdmittedStore, Write } from "./admitted-store.ts";
 import { bodyLimit, isDryRun, isWatch, objectAt, queryOf, selectedName } from "./body.ts";
 import { mergePatch } from "./merge-patch.ts";
@@ -33,6 +34,12 @@ interface Params {
 type Request = FastifyRequest<{ Params: Params }>;
 
 export function addKindRoutes(app: FastifyInstance, context: RouteContext): void {
+  app.route<{ Params: Params }>({
+    method: "POST",
+    url: `${API_GROUP_PATH}/${TRANSACTIONS}`,
+    handler: commit(context),
+    bodyLimit: 2 * MAX_SYSTEM_OBJECT_BYTES,
+  });
   for (const kind of KINDS) {
     const info = kindInfo(kind);
     const collection = info.namespaced
@@ -80,8 +87,9 @@ function listOrWatch(context: RouteContext, kind: Kind): Handler {
         "?resourceVersion: lists always show the present; give it with watch=true only",
       );
     }
-    const { items, resourceVersion } = await context.store.list(selection);
-    return { apiVersion: API_VERSION, kind: `${kind}List`, metadata: { resourceVersion }, items };
+    const { items, resourceVersion, damaged } = await context.store.list(selection);
+    const list = { apiVersion: API_VERSION, kind: `${kind}List`, metadata: { resourceVersion }, items };
+    return damaged.length === 0 ? list : { ...list, damaged };
   };
 }
 
@@ -122,8 +130,24 @@ function getOne({ store }: RouteContext, kind: Kind): Handler {
   };
 }
 
-function create({ store }: RouteContext, kind: Kind): Handler {
+/** The store as the request may write to it: under its fence, if it carries one. */
+function writable({ store }: RouteContext, { headers }: Request): AdmittedStore {
+  const fence = headers[FENCE_HEADER];
+  return typeof fence === "string" ? store.fenced(fenceFrom(fence)) : store;
+}
+
+function commit(context: RouteContext): Handler {
+  return async (request) => {
+    queryOf(request.query, []);
+    checkContentType(request, "application/json");
+    const items = await writable(context, request).commit(changesFrom(request.body));
+    return { apiVersion: API_VERSION, kind: "List", items };
+  };
+}
+
+function create(context: RouteContext, kind: Kind): Handler {
   return async (request, reply) => {
+    const store = writable(context, request);
     const { dryRun } = queryOf(request.query, ["dryRun"]);
     checkContentType(request, "application/json");
     const draft = validateObject(objectAt(request.body, { kind, namespace: request.params.namespace }));
@@ -133,8 +157,9 @@ function create({ store }: RouteContext, kind: Kind): Handler {
   };
 }
 
-function replace({ store }: RouteContext, kind: Kind, write: Write & keyof AdmittedStore): Handler {
+function replace(context: RouteContext, kind: Kind, write: Write & keyof AdmittedStore): Handler {
   return async (request) => {
+    const store = writable(context, request);
     const { dryRun } = queryOf(request.query, ["dryRun"]);
     checkContentType(request, "application/json");
     const draft = validateObject(objectAt(request.body, keyIn(kind, request.params)));
@@ -142,8 +167,9 @@ function replace({ store }: RouteContext, kind: Kind, write: Write & keyof Admit
   };
 }
 
-function patch({ store }: RouteContext, kind: Kind, write: Write & keyof AdmittedStore): Handler {
+function patch(context: RouteContext, kind: Kind, write: Write & keyof AdmittedStore): Handler {
   return async (request) => {
+    const store = writable(context, request);
     const { dryRun } = queryOf(request.query, ["dryRun"]);
     checkContentType(request, MERGE_PATCH);
     const preview = isDryRun(dryRun);
@@ -172,8 +198,9 @@ function isUnconditional(draft: AnyObject, stored: AnyObject): boolean {
   return draft.metadata.resourceVersion === stored.metadata.resourceVersion;
 }
 
-function remove({ store }: RouteContext, kind: Kind): Handler {
+function remove(context: RouteContext, kind: Kind): Handler {
   return async (request) => {
+    const store = writable(context, request);
     const { resourceVersion } = queryOf(request.query, ["resourceVersion"]);
     if (request.body !== undefined) {
       throw new NattoError("BadRequest", "DELETE takes no body; give a precondition as ?resourceVersion=");

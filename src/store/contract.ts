@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import { NattoError } from "../errors.ts";
 import type { ObjectOf } from "../model/kinds.ts";
+import { contractOfTransactions } from "./contract-transactions.ts";
 import { contractOfWatches } from "./contract-watch.ts";
 import { cell, gateway, rejectsWith } from "./fixtures.ts";
 import type { Store } from "./store.ts";
@@ -22,6 +23,7 @@ export function contractOfStores(driver: string, open: OpenStore): void {
     contractOfWrites(open);
     contractOfStatus(open);
     contractOfReads(open);
+    contractOfTransactions(open);
     contractOfWatches(open);
   });
 }

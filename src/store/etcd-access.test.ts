@@ -10,7 +10,7 @@ import { openEtcdClient, readNamedFile } from "./etcd-client.ts";
 import { RANGE } from "./etcd-rpc.ts";
 import { etcdSettings } from "./etcd-settings.ts";
 import { makeEtcdDriver, openEtcdStore } from "./etcd-store.ts";
-import { cell, rejectsWith, until } from "./fixtures.ts";
+import { cell, rejectsWith, until, writeOne } from "./fixtures.ts";
 import type { Store } from "./store.ts";
 import {
   type ClusterOptions,
@@ -174,7 +174,7 @@ test("a full etcd refuses writes with the alarm and the remedy, serves reads, an
   t.after(() => driver.close());
   const value = "x".repeat(200_000);
   const fill = async (): Promise<void> => {
-    for (let i = 0; i < 100; i++) await driver.write({ key: `k${i}`, value, expected: 0 });
+    for (let i = 0; i < 100; i++) await writeOne(driver, { key: `k${i}`, value, expected: 0 });
   };
   const error = await rejectsWith(fill(), "Unavailable");
   assert.match(
@@ -188,7 +188,7 @@ test("a full etcd refuses writes with the alarm and the remedy, serves reads, an
   await cluster.etcdctl("compact", String(revision + 1));
   await cluster.etcdctl("defrag");
   await cluster.etcdctl("alarm", "disarm");
-  assert((await driver.write({ key: "k0", value, expected: 0 })) !== undefined);
+  assert((await writeOne(driver, { key: "k0", value, expected: 0 })) !== undefined);
 });
 
 test("a value that is larger than etcd takes is TooLarge, and nothing is stored", async (t) => {
@@ -197,7 +197,7 @@ test("a value that is larger than etcd takes is TooLarge, and nothing is stored"
   t.after(() => driver.close());
   for (const bytes of [1_700_000, 5_000_000]) {
     const error = await rejectsWith(
-      driver.write({ key: "k", value: "x".repeat(bytes), expected: 0 }),
+      writeOne(driver, { key: "k", value: "x".repeat(bytes), expected: 0 }),
       "TooLarge",
     );
     assert.match(error.message, /make the object smaller, or raise --max-request-bytes/);

@@ -6,7 +6,7 @@ import { openEtcdClient } from "./etcd-client.ts";
 import { COMPACT, TXN } from "./etcd-rpc.ts";
 import { type EtcdSettings, etcdSettings } from "./etcd-settings.ts";
 import { type EtcdStoreOptions, makeEtcdDriver, settle } from "./etcd-store.ts";
-import { cell, rejectsWith, until } from "./fixtures.ts";
+import { cell, rejectsWith, until, writeOne } from "./fixtures.ts";
 import type { Change, KeyValueStore } from "./key-value.ts";
 import { openMirror } from "./mirror.ts";
 import { makeObjectStore } from "./object-store.ts";
@@ -143,7 +143,7 @@ test("a list of many pages shows one revision, whatever is written meanwhile", a
     for (let i = 0; !listed; i++) {
       const key = `Cell//${i % 30}-000`;
       const entry = await driver.get(key);
-      await driver.write({ key, value: `new ${i}`, expected: entry?.revision ?? 0 });
+      await writeOne(driver, { key, value: `new ${i}`, expected: entry?.revision ?? 0 });
     }
   })();
   const { entries, revision } = await driver.range("Cell/");
@@ -165,7 +165,7 @@ test("when the leader is killed under writes, nothing acknowledged is lost and w
     for (let i = 0; !stopping; i++) {
       const key = `Cell//w${writer}-${i}`;
       try {
-        const revision = await driver.write({ key, value: `${i}`, expected: 0 });
+        const revision = await writeOne(driver, { key, value: `${i}`, expected: 0 });
         assert(revision !== undefined, `${key} was taken to exist already`);
         acknowledged.set(key, revision);
       } catch (error) {
@@ -284,11 +284,11 @@ test("a mirror that was away while its past was compacted lists again and conver
 test("a deletion at the very revision that was compacted is Expired, not left out", async (t) => {
   const settings = freshSettings();
   const driver = open(t, settings);
-  const created = await driver.write({ key: "Cell//c1", value: "{}", expected: 0 });
+  const created = await writeOne(driver, { key: "Cell//c1", value: "{}", expected: 0 });
   assert(created !== undefined);
-  const deleted = await driver.write({ key: "Cell//c1", value: undefined, expected: created });
+  const deleted = await writeOne(driver, { key: "Cell//c1", value: undefined, expected: created });
   assert(deleted !== undefined);
-  const other = await driver.write({ key: "Cell//c2", value: "{}", expected: 0 });
+  const other = await writeOne(driver, { key: "Cell//c2", value: "{}", expected: 0 });
   await compact(t, deleted);
   await rejectsWith(record(t, driver, created).ended, "Expired");
   const rest = record(t, driver, deleted);

@@ -6,6 +6,7 @@ import { openEtcdClient, readNamedFile } from "./etcd-client.ts";
 import { COMPACT } from "./etcd-rpc.ts";
 import { etcdSettings } from "./etcd-settings.ts";
 import { makeEtcdDriver } from "./etcd-store.ts";
+import { writeOne } from "./fixtures.ts";
 import { makeObjectStore } from "./object-store.ts";
 import type { Store } from "./store.ts";
 import { startEtcdCluster } from "./testing/etcd-cluster.ts";
@@ -31,16 +32,17 @@ async function openEmpty(
     client.close();
   });
   const compact = (revision: number) => client.read(COMPACT, { revision });
-  const seed = await driver.write({ key: "seed", value: "{}", expected: 0 });
+  const seed = await writeOne(driver, { key: "seed", value: "{}", expected: 0 });
   assert(seed !== undefined);
   await compact(seed);
   if (maxChanges === undefined) return makeObjectStore(driver);
   return makeObjectStore({
     ...driver,
-    write: async (request) => {
-      const revision = await driver.write(request);
-      if (revision !== undefined && revision - maxChanges > seed) await compact(revision - maxChanges);
-      return revision;
+    commit: async (writes, guards) => {
+      const revisions = await driver.commit(writes, guards);
+      const last = revisions?.at(-1);
+      if (last !== undefined && last - maxChanges > seed) await compact(last - maxChanges);
+      return revisions;
     },
   });
 }

@@ -8,7 +8,7 @@ import { RANGE, type RangeResponse, TXN, type TxnRequest } from "./etcd-rpc.ts";
 import type { KeyRange } from "./etcd-session.ts";
 import { type EtcdSettings, etcdSettings } from "./etcd-settings.ts";
 import { watchRange } from "./etcd-watch.ts";
-import type { Entry, KeyValueStore, Write } from "./key-value.ts";
+import { canTakePlace, type Entry, type Guard, isAt, type KeyValueStore, type Write } from "./key-value.ts";
 import { makeObjectStore, type ObjectStoreOptions } from "./object-store.ts";
 import type { Store } from "./store.ts";
 
@@ -49,7 +49,7 @@ export function makeEtcdDriver(settings: EtcdSettings, options: EtcdStoreOptions
     description: client.description,
     get: async (key) => (await read(client, prefix, key)).entry,
     range: (below) => list(client, prefix, below),
-    write: (request) => write(client, prefix, request),
+    commit: (writes, guards = []) => commit(client, prefix, writes, guards),
     watch: (below, from, signal) =>
       watchRange(client, rangeOf(prefix + below), from, signal, { bookmarkMs, deadlineMs, prefixLength }),
     close: async () => client.close(),
@@ -134,25 +134,54 @@ function nextLimit({ kvs }: RangeResponse): number {
 }
 
 /**
- * A write whose outcome is unknown is looked at: if it took place, that is its answer; if not, it is sent again, which the
- * precondition makes safe even if the first one is still on its way.
+ * A transaction whose outcome is unknown is looked at: if it took place, that is its answer; if not, it is sent again, which the
+ * preconditions make safe even if the first one is still on its way.
  */
-async function write(client: EtcdClient, prefix: string, request: Write): Promise<number | undefined> {
-  if (request.value === undefined && request.expected === 0) return undefined;
-  const transaction = transactionOf(prefix, request);
+async function commit(
+  client: EtcdClient,
+  prefix: string,
+  writes: readonly Write[],
+  guards: readonly Guard[],
+): Promise<readonly number[] | undefined> {
+  if (!writes.every(canTakePlace)) return undefined;
+  const transaction = transactionOf(prefix, writes, guards);
   const end = performance.now() + client.patienceMs;
   let doubt: NattoError | undefined;
+  let revision = 0;
+  const entriesOf = async (keys: readonly Guard[]): Promise<readonly (Entry | undefined)[]> => {
+    const answers = await Promise.all(keys.map(({ key }) => read(client, prefix, key)));
+    for (const answer of answers) revision = Math.max(revision, answer.revision);
+    return answers.map(({ entry }) => entry);
+  };
   for (;;) {
     const outcome = await client.write(TXN, transaction);
-    if (outcome.status === "answered" && outcome.answer.succeeded)
-      return Number(outcome.answer.header.revision);
+    if (outcome.status === "answered" && outcome.answer.succeeded) {
+      return writes.map(() => Number(outcome.answer.header.revision));
+    }
     if (outcome.status === "unknown") doubt = outcome.error;
     if (doubt === undefined) return undefined;
-    const { entry, revision } = await read(client, prefix, request.key);
-    const verdict = settle(request, entry);
-    if (verdict === "done") return entry?.revision ?? revision;
+    // Guards before keys: a guard that is lost by the time at which the keys are seen untouched keeps them so for ever.
+    const lost = (await entriesOf(guards)).some((entry, i) => !isAt(guards[i]!, entry));
+    const found = await entriesOf(writes);
+    const verdict = settleAll(writes, found);
+    if (verdict === "done") return writes.map((_, i) => found[i]?.revision ?? revision);
+    if (verdict === "refused" || (verdict === "pending" && lost)) return undefined;
     if (verdict === "unclear" || performance.now() > end) throw doubt;
   }
+}
+
+/**
+ * What became of a transaction: all of its writes have taken place or none, so a write that can be told tells of all. `refused`: it has
+ * not taken place, and never will, since one of its keys has moved on.
+ */
+export function settleAll(
+  writes: readonly Write[],
+  found: readonly (Entry | undefined)[],
+): "done" | "pending" | "refused" | "unclear" {
+  const verdicts = writes.map((write, i) => settle(write, found[i]));
+  if (verdicts.includes("done")) return "done";
+  if (!verdicts.includes("pending")) return "unclear";
+  return writes.every((write, i) => isAt(write, found[i])) ? "pending" : "refused";
 }
 
 /**
@@ -165,14 +194,19 @@ export function settle({ value, expected }: Write, found: Entry | undefined): "d
   return found?.value === value && !created ? "done" : "unclear";
 }
 
-function transactionOf(prefix: string, { key: name, value, expected }: Write): TxnRequest {
-  const key = Buffer.from(prefix + name);
+function transactionOf(prefix: string, writes: readonly Write[], guards: readonly Guard[]): TxnRequest {
+  const keyOf = (name: string): Buffer => Buffer.from(prefix + name);
   return {
-    compare: [{ result: "EQUAL", target: "MOD", key, mod_revision: expected }],
-    success: [
+    compare: [...writes, ...guards].map(({ key, expected }) => ({
+      result: "EQUAL",
+      target: "MOD",
+      key: keyOf(key),
+      mod_revision: expected,
+    })),
+    success: writes.map(({ key, value }) =>
       value === undefined
-        ? { request_delete_range: { key } }
-        : { request_put: { key, value: Buffer.from(value) } },
-    ],
+        ? { request_delete_range: { key: keyOf(key) } }
+        : { request_put: { key: keyOf(key), value: Buffer.from(value) } },
+    ),
   };
 }

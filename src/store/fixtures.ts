@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type ErrorCode, NattoError } from "../errors.ts";
 import type { ObjectOf } from "../model/kinds.ts";
 import { validateObject } from "../model/validate.ts";
+import type { KeyValueStore, Write } from "./key-value.ts";
 
 export function cell(name: string, port = 4789, labels: Record<string, string> = {}): ObjectOf<"Cell"> {
   return validateObject({
@@ -22,6 +23,11 @@ export function gateway(namespace: string, name: string, source = "10.0.0.0/24")
     metadata: { namespace, name },
     spec: { cell: `${namespace}-${name}`, sources: [source], addresses: { pool: "p1" } },
   }) as ObjectOf<"NatGateway">;
+}
+
+/** Commits a single write; undefined when it is refused. */
+export async function writeOne(driver: KeyValueStore, write: Write): Promise<number | undefined> {
+  return (await driver.commit([write]))?.[0];
 }
 
 /** Rejects unless the promise rejects with a NattoError of this code. */

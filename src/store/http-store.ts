@@ -5,6 +5,8 @@ import { API_GROUP_PATH, DEFAULT_NAMESPACE } from "../model/meta.ts";
 import { errorOfStatus } from "../model/status.ts";
 import {
   BOOKMARK_MS,
+  type Damage,
+  type Fence,
   keyOf,
   type ListResult,
   type ObjectKey,
@@ -12,6 +14,7 @@ import {
   type Store,
   type WatchEvent,
 } from "./store.ts";
+import { FENCE_HEADER, fenceText, TRANSACTIONS, transactionBody } from "./wire.ts";
 
 export interface HttpStoreOptions {
   /** After this time without an answer a call ends with `Unavailable`. */
@@ -23,33 +26,55 @@ export interface HttpStoreOptions {
 /** `url`: where the server is, such as `http://127.0.0.1:7474`. Nothing is sent before the first call. Throws `BadRequest`. */
 export function openHttpStore(url: string, options: HttpStoreOptions = {}): Store {
   const { timeoutMs = 10_000, silenceMs = 3 * BOOKMARK_MS } = options;
-  const base = baseOf(url);
-  const call = (method: string, path: string, body?: AnyObject): Promise<unknown> =>
-    exchange(base, path, timeoutMs, {
+  return storeAt({ base: baseOf(url), timeoutMs, silenceMs, fence: undefined });
+}
+
+interface Connection {
+  readonly base: string;
+  readonly timeoutMs: number;
+  readonly silenceMs: number;
+  /** Sent with every write. */
+  readonly fence: Fence | undefined;
+}
+
+function storeAt(connection: Connection): Store {
+  const { base, silenceMs } = connection;
+  const get = (path: string): Promise<unknown> => exchange(connection, path, { method: "GET" });
+  const write = (method: string, path: string, body?: object): Promise<unknown> =>
+    exchange(connection, path, {
       method,
-      ...(body && { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
+      headers: {
+        ...(body && { "content-type": "application/json" }),
+        ...(connection.fence && { [FENCE_HEADER]: fenceText(connection.fence) }),
+      },
+      ...(body && { body: JSON.stringify(body) }),
     });
 
   return {
     description: base,
     get: async <K extends Kind>(key: ObjectKey<K>) => {
       try {
-        return (await call("GET", pathOf(key))) as ObjectOf<K>;
+        return (await get(pathOf(key))) as ObjectOf<K>;
       } catch (thrown) {
         if (asNattoError(thrown).code === "NotFound") return undefined;
         throw thrown;
       }
     },
-    list: async (selection) => listOf(await call("GET", withQuery(selection, {}))),
+    list: async (selection) => listOf(await get(withQuery(selection, {}))),
     create: async (draft) =>
-      (await call("POST", collectionPath(draft.kind, namespaceOf(draft)), draft)) as typeof draft,
-    update: async (draft) => (await call("PUT", pathOf(keyOf(draft)), draft)) as typeof draft,
+      (await write("POST", collectionPath(draft.kind, namespaceOf(draft)), draft)) as typeof draft,
+    update: async (draft) => (await write("PUT", pathOf(keyOf(draft)), draft)) as typeof draft,
     updateStatus: async (draft) =>
-      (await call("PUT", `${pathOf(keyOf(draft))}/status`, draft)) as typeof draft,
+      (await write("PUT", `${pathOf(keyOf(draft))}/status`, draft)) as typeof draft,
     delete: async <K extends Kind>(key: ObjectKey<K>, resourceVersion?: string) => {
       const precondition = resourceVersion ? `?resourceVersion=${encodeURIComponent(resourceVersion)}` : "";
-      return (await call("DELETE", pathOf(key) + precondition)) as ObjectOf<K>;
+      return (await write("DELETE", pathOf(key) + precondition)) as ObjectOf<K>;
     },
+    commit: async (changes) => {
+      const answer = await write("POST", `${API_GROUP_PATH}/${TRANSACTIONS}`, transactionBody(changes));
+      return (answer as { readonly items: readonly AnyObject[] }).items;
+    },
+    fenced: (fence) => storeAt({ ...connection, fence }),
     watch: (selection, from, signal) => watch(base, selection, from, signal, silenceMs),
     close: async () => {},
   };
@@ -98,7 +123,7 @@ function withQuery(
 }
 
 /** One request and its answer as JSON, within the deadline. */
-async function exchange(base: string, path: string, timeoutMs: number, init: RequestInit): Promise<unknown> {
+async function exchange({ base, timeoutMs }: Connection, path: string, init: RequestInit): Promise<unknown> {
   const signal = AbortSignal.timeout(timeoutMs);
   let text: string;
   let response: Response;
@@ -150,15 +175,19 @@ function unreachable(base: string, thrown: unknown): NattoError {
 }
 
 function listOf<K extends Kind>(value: unknown): ListResult<K> {
-  const list = value as { items?: readonly ObjectOf<K>[]; metadata?: { resourceVersion?: string } };
-  const { items, metadata } = list;
+  const list = value as {
+    items?: readonly ObjectOf<K>[];
+    metadata?: { resourceVersion?: string };
+    damaged?: readonly Damage[];
+  };
+  const { items, metadata, damaged = [] } = list;
   if (!Array.isArray(items) || typeof metadata?.resourceVersion !== "string") {
     throw new NattoError(
       "BadRequest",
       "the answer is not a list of objects; check the address of the server",
     );
   }
-  return { items, resourceVersion: metadata.resourceVersion };
+  return { items, resourceVersion: metadata.resourceVersion, damaged };
 }
 
 async function* watch<K extends Kind>(

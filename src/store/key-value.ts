@@ -11,12 +11,15 @@ export interface Entry {
   readonly revision: number;
 }
 
-/** One write: `value` undefined deletes the key. */
-export interface Write {
+/** A condition: the key's last write has this revision; 0: the key does not exist. */
+export interface Guard {
   readonly key: string;
-  readonly value: string | undefined;
-  /** The write takes place only if the key's last write has this revision; 0: only if the key does not exist. */
   readonly expected: number;
+}
+
+/** One write under its own condition: `value` undefined deletes the key. */
+export interface Write extends Guard {
+  readonly value: string | undefined;
 }
 
 export interface Change {
@@ -38,14 +41,27 @@ export interface KeyValueStore {
   get(key: string): Promise<Entry | undefined>;
   /** All entries whose keys begin with `prefix`, in no particular order, as of `revision`. */
   range(prefix: string): Promise<{ readonly entries: readonly Entry[]; readonly revision: number }>;
-  /** Returns the revision of the write, durable by now; undefined when the key is not at the expected revision. */
-  write(write: Write): Promise<number | undefined>;
+  /**
+   * Does all of the writes or none. Returns the revision of each, durable by now; undefined when a key of `writes` or of `guards`,
+   * which are not written, is not at its expected revision. No key may be named twice.
+   */
+  commit(writes: readonly Write[], guards?: readonly Guard[]): Promise<readonly number[] | undefined>;
   /**
    * Yields all changes under `prefix` after revision `from`; a batch without changes when it has caught up, and from time to
    * time when nothing happens. Throws `Expired` when changes after `from` are gone, or when `from` lies in the future.
    */
   watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<ChangeBatch>;
   close(): Promise<void>;
+}
+
+/** Whether the guard holds for what its key is found to be. */
+export function isAt({ expected }: Guard, found: Entry | undefined): boolean {
+  return (found?.revision ?? 0) === expected;
+}
+
+/** False for the deletion of a key that is expected not to exist. */
+export function canTakePlace({ value, expected }: Write): boolean {
+  return value !== undefined || expected !== 0;
 }
 
 /** How much of the past a driver keeps for watches to resume from: whichever bound is reached first. */

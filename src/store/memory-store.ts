@@ -4,11 +4,15 @@ import { NattoError } from "../errors.ts";
 import { makeChangeFeed } from "./change-feed.ts";
 import {
   type Change,
+  canTakePlace,
   DEFAULT_HISTORY,
   type Entry,
   firstRevision,
+  type Guard,
   type HistoryLimits,
+  isAt,
   type KeyValueStore,
+  type Write,
 } from "./key-value.ts";
 import { makeObjectStore, type ObjectStoreOptions } from "./object-store.ts";
 import type { Store } from "./store.ts";
@@ -36,6 +40,20 @@ function makeMemoryDriver(options: MemoryStoreOptions): KeyValueStore {
       ? Promise.reject(new NattoError("Unavailable", "the memory store was closed; open a new one"))
       : Promise.resolve(work());
 
+  function put({ key, value }: Write): number {
+    const before = entries.get(key);
+    const revision = log.current() + 1;
+    if (value !== undefined) {
+      entries.set(key, { key, value, revision });
+      log.append({ type: before ? "MODIFIED" : "ADDED", key, value, revision });
+    } else if (before) {
+      entries.delete(key);
+      log.append({ type: "DELETED", key, value: before.value, revision });
+    }
+    feed.announce(key, revision);
+    return revision;
+  }
+
   return {
     description: "memory:",
     get: (key) => open(() => entries.get(key)),
@@ -44,21 +62,11 @@ function makeMemoryDriver(options: MemoryStoreOptions): KeyValueStore {
         entries: [...entries.values()].filter((entry) => entry.key.startsWith(prefix)),
         revision: log.current(),
       })),
-    write: ({ key, value, expected }) =>
+    commit: (writes, guards = []) =>
       open(() => {
-        const before = entries.get(key);
-        const unchanged = before === undefined && value === undefined;
-        if ((before?.revision ?? 0) !== expected || unchanged) return undefined;
-        const revision = log.current() + 1;
-        if (value !== undefined) {
-          entries.set(key, { key, value, revision });
-          log.append({ type: before ? "MODIFIED" : "ADDED", key, value, revision });
-        } else if (before) {
-          entries.delete(key);
-          log.append({ type: "DELETED", key, value: before.value, revision });
-        }
-        feed.announce(key, revision);
-        return revision;
+        const holds = (guard: Guard): boolean => isAt(guard, entries.get(guard.key));
+        if (!writes.every(canTakePlace) || ![...writes, ...guards].every(holds)) return undefined;
+        return writes.map(put);
       }),
     watch: (prefix, from, signal) => feed.follow(prefix, from, signal),
     close: async () => {

@@ -8,7 +8,7 @@ import { asNattoError, type NattoError } from "../errors.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
 import { byNamespaceAndName } from "./object-store.ts";
 import { pause } from "./pause.ts";
-import { keyOf, keyText, type Selection, type Store, type WatchEvent } from "./store.ts";
+import { type Damage, keyOf, keyText, type Selection, type Store, type WatchEvent } from "./store.ts";
 
 export type MirrorChange<K extends Kind> =
   | { readonly type: "ADDED" | "MODIFIED" | "DELETED"; readonly object: ObjectOf<K> }
@@ -84,7 +84,7 @@ async function follow<K extends Kind>(
       if (from === undefined) {
         const list = await store.list(selection);
         if (signal.aborted) return;
-        replica.replace(list.items);
+        replica.replace(list.items, list.damaged);
         replica.move({ synced: true, stale: undefined });
         from = list.resourceVersion;
       }
@@ -137,8 +137,9 @@ function makeReplica<K extends Kind>() {
       state = next;
       if (!same) tell({ type: "STATE" });
     },
-    replace: (items: readonly ObjectOf<K>[]): void => {
-      const listed = new Set(items.map((item) => keyText(keyOf(item))));
+    /** What is damaged now stays as it was. */
+    replace: (items: readonly ObjectOf<K>[], damaged: readonly Damage[]): void => {
+      const listed = new Set([...items.map(keyOf), ...damaged.map(({ key }) => key)].map(keyText));
       for (const [key, object] of [...objects]) if (!listed.has(key)) drop(object);
       for (const item of items) put(item);
     },

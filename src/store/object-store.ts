@@ -2,116 +2,62 @@
 import { randomUUID } from "node:crypto";
 import { NattoError } from "../errors.ts";
 import { type AnyObject, type Kind, kindInfo, type ObjectOf } from "../model/kinds.ts";
-import { nameOf } from "../model/validate.ts";
+import { makeFenceCheck } from "./fence.ts";
 import type { Change, KeyValueStore } from "./key-value.ts";
+import { decode, decodeOrStub, decodeOrThrow } from "./object-codec.ts";
+import { type CommitContext, commitChanges } from "./object-commit.ts";
+import type { Birth } from "./object-lifecycle.ts";
+import { singleWrites } from "./single-writes.ts";
 import {
-  type Birth,
-  checkPrecondition,
-  createdObject,
-  statusUpdatedObject,
-  updatedObject,
-} from "./object-lifecycle.ts";
-import {
-  keyOf,
+  type Damage,
   keyText,
   type ListResult,
-  type ObjectKey,
   type Selection,
   type Store,
   type WatchEvent,
 } from "./store.ts";
 
-/** An unconditional write is tried again when somebody else was faster, at most so often. */
-const MAX_WRITE_ATTEMPTS = 100;
-
 export interface ObjectStoreOptions {
   /** What new objects are given; default: a random UUID and the system's clock. */
   readonly birth?: () => Birth;
+  /** Told of values that are no objects, each time that a list or a watch comes upon one. */
+  readonly onDamage?: (damage: Damage) => void;
 }
 
 export function makeObjectStore(driver: KeyValueStore, options: ObjectStoreOptions = {}): Store {
-  const birth = options.birth ?? randomBirth;
-  return {
+  const { birth = randomBirth, onDamage = () => {} } = options;
+  const withWrites = (context: CommitContext): Store => ({
     description: driver.description,
-    get: (key) => read(driver, key),
-    list: (selection) => list(driver, selection),
-    create: (draft) => create(driver, draft, birth()),
-    update: (draft) => replace(driver, draft, updatedObject),
-    updateStatus: (draft) => replace(driver, draft, statusUpdatedObject),
-    delete: (key, resourceVersion) => change(driver, key, resourceVersion, () => undefined),
-    watch: (selection, from, signal) => watch(driver, selection, from, signal),
+    get: async <K extends Kind>(key: Parameters<typeof keyText>[0]) => {
+      const text = keyText(key);
+      const entry = await driver.get(text);
+      return entry && decodeOrThrow<K>(text, entry.value, entry.revision);
+    },
+    list: (selection) => list(driver, selection, onDamage),
+    ...singleWrites((changes) => commitChanges(context, changes)),
+    fenced: (fence) => withWrites({ ...context, fence: makeFenceCheck(driver, fence) }),
+    watch: (selection, from, signal) => watch(driver, selection, from, signal, onDamage),
     close: () => driver.close(),
-  };
+  });
+  return withWrites({ driver, birth, fence: undefined });
 }
 
-async function read<K extends Kind>(
+async function list<K extends Kind>(
   driver: KeyValueStore,
-  key: ObjectKey<K>,
-): Promise<ObjectOf<K> | undefined> {
-  const entry = await driver.get(keyText(key));
-  return entry && decode<K>(entry.value, entry.revision);
-}
-
-async function create<K extends Kind>(
-  driver: KeyValueStore,
-  draft: ObjectOf<K>,
-  birth: Birth,
-): Promise<ObjectOf<K>> {
-  const object = createdObject(draft, birth);
-  const value = JSON.stringify(object);
-  const revision = await driver.write({ key: keyText(keyOf(object)), value, expected: 0 });
-  if (revision === undefined) {
-    throw new NattoError(
-      "AlreadyExists",
-      `${nameOf(object)} already exists; update it, or choose another name`,
-    );
-  }
-  return decode<K>(value, revision);
-}
-
-/** Reads, decides, writes; again when the object changed in between. `decide` returns the same object to leave it, undefined to delete it. */
-async function change<K extends Kind>(
-  driver: KeyValueStore,
-  key: ObjectKey<K>,
-  resourceVersion: string | undefined,
-  decide: (stored: AnyObject) => AnyObject | undefined,
-): Promise<ObjectOf<K>> {
-  for (let attempt = 0; attempt < MAX_WRITE_ATTEMPTS; attempt++) {
-    const stored = await read<K>(driver, key);
-    if (stored === undefined) throw notFound(key);
-    checkPrecondition(stored, resourceVersion);
-    const next = decide(stored);
-    if (next === stored) return stored;
-    const value = next && JSON.stringify({ ...next, metadata: { ...next.metadata, resourceVersion: "" } });
-    const revision = await driver.write({
-      key: keyText(key),
-      value,
-      expected: Number(stored.metadata.resourceVersion),
-    });
-    if (revision !== undefined) return value === undefined ? stored : decode<K>(value, revision);
-  }
-  throw new NattoError(
-    "Conflict",
-    `${keyText(key)} changed ${MAX_WRITE_ATTEMPTS} times while it was to be written; read it again and redo the change`,
-  );
-}
-
-function replace<K extends Kind>(
-  driver: KeyValueStore,
-  draft: ObjectOf<K>,
-  merge: (stored: AnyObject, draft: AnyObject) => AnyObject,
-): Promise<ObjectOf<K>> {
-  const key = keyOf(draft) as ObjectKey<K>;
-  return change(driver, key, draft.metadata.resourceVersion, (stored) => merge(stored, draft));
-}
-
-async function list<K extends Kind>(driver: KeyValueStore, selection: Selection<K>): Promise<ListResult<K>> {
+  selection: Selection<K>,
+  onDamage: (damage: Damage) => void,
+): Promise<ListResult<K>> {
   const { entries, revision } = await driver.range(prefixOf(selection));
-  const items = entries
-    .map((entry) => decode<K>(entry.value, entry.revision))
-    .filter(selector(selection))
-    .sort(byNamespaceAndName);
-  return { items, resourceVersion: String(revision) };
+  const selects = selector(selection);
+  const items: ObjectOf<K>[] = [];
+  const damaged: Damage[] = [];
+  for (const entry of entries) {
+    const decoded = decode<K>(entry.key, entry.value, entry.revision);
+    if (decoded.damage) damaged.push(decoded.damage);
+    else if (selects(decoded.object)) items.push(decoded.object);
+  }
+  for (const damage of damaged) onDamage(damage);
+  return { items: items.sort(byNamespaceAndName), resourceVersion: String(revision), damaged };
 }
 
 async function* watch<K extends Kind>(
@@ -119,13 +65,14 @@ async function* watch<K extends Kind>(
   selection: Selection<K>,
   from: string,
   signal: AbortSignal,
+  onDamage: (damage: Damage) => void,
 ): AsyncGenerator<WatchEvent<K>> {
   const selects = selector(selection);
   for await (const batch of driver.watch(prefixOf(selection), revisionOf(from), signal)) {
     for (const item of batch.changes) {
       if (signal.aborted) return;
-      const event = eventOf<K>(item);
-      if (selects(event.object)) yield event;
+      const event = eventOf<K>(item, onDamage);
+      if (event && selects(event.object)) yield event;
     }
     if (batch.changes.length === 0 && !signal.aborted) {
       yield { type: "BOOKMARK", resourceVersion: String(batch.revision) };
@@ -159,15 +106,6 @@ export function revisionOf(resourceVersion: string): number {
   );
 }
 
-/** `NotFound` for the object under a key. */
-export function notFound(key: ObjectKey): NattoError {
-  const where = key.namespace === undefined ? "" : `${key.namespace}/`;
-  return new NattoError(
-    "NotFound",
-    `${key.kind} ${where}${key.name} does not exist; check its name and namespace`,
-  );
-}
-
 function randomBirth(): Birth {
   return { uid: randomUUID(), creationTimestamp: new Date().toISOString() };
 }
@@ -182,13 +120,15 @@ function prefixOf({ kind, namespace, name }: Selection): string {
   return keyText({ kind, namespace, name: name ?? "" });
 }
 
-function decode<K extends Kind>(value: string, revision: number): ObjectOf<K> {
-  const object = JSON.parse(value) as AnyObject;
-  object.metadata.resourceVersion = String(revision);
-  return object as ObjectOf<K>;
-}
-
-function eventOf<K extends Kind>(change: Change): Exclude<WatchEvent<K>, { type: "BOOKMARK" }> {
-  const object = decode<K>(change.value, change.revision);
-  return { type: change.type, object, resourceVersion: String(change.revision) };
+/** Undefined for a change to something that is no object. */
+function eventOf<K extends Kind>(
+  { type, key, value, revision }: Change,
+  onDamage: (damage: Damage) => void,
+): Exclude<WatchEvent<K>, { type: "BOOKMARK" }> | undefined {
+  const resourceVersion = String(revision);
+  if (type === "DELETED") return { type, object: decodeOrStub<K>(key, value, revision), resourceVersion };
+  const decoded = decode<K>(key, value, revision);
+  if (!decoded.damage) return { type, object: decoded.object, resourceVersion };
+  onDamage(decoded.damage);
+  return undefined;
 }

@@ -7,10 +7,14 @@ import { asNattoError, NattoError } from "../errors.ts";
 import { type ChangeLog, makeChangeFeed } from "./change-feed.ts";
 import {
   type Change,
+  canTakePlace,
   DEFAULT_HISTORY,
   firstRevision,
+  type Guard,
   type HistoryLimits,
+  isAt,
   type KeyValueStore,
+  type Write,
 } from "./key-value.ts";
 import { makeObjectStore, type ObjectStoreOptions } from "./object-store.ts";
 import type { Store } from "./store.ts";
@@ -126,6 +130,16 @@ function makeSqliteDriver(path: string, database: DatabaseSync, options: SqliteS
   }
 
   const get = (key: string) => entryOf(sql.get.get(key));
+  /** Writes within the transaction, and returns the state of the log that holds once it is committed. */
+  function put({ key, value }: Write, state: LogState): LogState {
+    const before = get(key);
+    const revision = state.current + 1;
+    const type = value === undefined ? "DELETED" : before === undefined ? "ADDED" : "MODIFIED";
+    if (value === undefined) sql.remove.run(key);
+    else sql.put.run(key, value, revision);
+    return log.append(state, { type, key, value: value ?? before?.value ?? "", revision });
+  }
+
   return {
     description: `file:${path}`,
     get: (key) => run(() => get(key)),
@@ -134,21 +148,20 @@ function makeSqliteDriver(path: string, database: DatabaseSync, options: SqliteS
         entries: sql.range.all(prefix, prefixEnd(prefix)).flatMap((row) => entryOf(row) ?? []),
         revision: log.current(),
       })),
-    write: ({ key, value, expected }) =>
+    commit: (writes, guards = []) =>
       run(() => {
-        const before = get(key);
-        const unchanged = before === undefined && value === undefined;
-        if ((before?.revision ?? 0) !== expected || unchanged) return undefined;
-        const revision = log.current() + 1;
-        const type = value === undefined ? "DELETED" : before === undefined ? "ADDED" : "MODIFIED";
+        const holds = (guard: Guard): boolean => isAt(guard, get(guard.key));
+        if (!writes.every(canTakePlace) || ![...writes, ...guards].every(holds)) return undefined;
         database.exec("BEGIN");
-        if (value === undefined) sql.remove.run(key);
-        else sql.put.run(key, value, revision);
-        const next = log.append({ type, key, value: value ?? before?.value ?? "", revision });
+        let state = log.state();
+        const revisions = writes.map((write) => {
+          state = put(write, state);
+          return state.current;
+        });
         database.exec("COMMIT");
-        log.committed(next);
-        feed.announce(key, revision);
-        return revision;
+        log.committed(state);
+        for (const [i, { key }] of writes.entries()) feed.announce(key, revisions[i]!);
+        return revisions;
       }),
     watch: (prefix, from, signal) => feed.follow(prefix, from, signal),
     close: async () => {
@@ -182,8 +195,9 @@ interface LogState {
 }
 
 interface SqliteLog extends ChangeLog {
+  state(): LogState;
   /** Appends within the writer's transaction and returns the state that holds once it is committed. */
-  append(change: Change): LogState;
+  append(state: LogState, change: Change): LogState;
   committed(state: LogState): void;
 }
 
@@ -206,11 +220,12 @@ function makeSqliteLog(database: DatabaseSync, limits: HistoryLimits): SqliteLog
   return {
     current: () => state.current,
     compacted: () => state.compacted,
-    append: ({ type, key, value, revision }) => {
+    state: () => state,
+    append: (before, { type, key, value, revision }) => {
       const size = Buffer.byteLength(value);
       sql.insert.run(revision, type, key, value, size);
-      let { compacted } = state;
-      let bytes = state.bytes + size;
+      let { compacted } = before;
+      let bytes = before.bytes + size;
       while (
         revision - compacted > limits.maxChanges ||
         (bytes > limits.maxBytes && compacted < revision - 1)

@@ -9,6 +9,8 @@
  * - A watch delivers every change after the revision it starts from, once, in order. When it cannot, it throws `Expired`
  *   and the caller lists again; events are never silently lost.
  * - Objects that are returned are the caller's to read, not to change; drivers may return the same value twice.
+ * - A value that is no object (`Damage`) is told of by `list`, and `get` throws `Damaged`; a watch passes over it, so whoever
+ *   watches keeps what was there before.
  * - Errors are NattoErrors. `Unavailable` means that it is unknown whether a write took place.
  */
 import type { AnyObject, Kind, ObjectOf } from "../model/kinds.ts";
@@ -32,6 +34,15 @@ export interface ListResult<K extends Kind> {
   readonly items: readonly ObjectOf<K>[];
   /** The revision that this list shows: pass it to `watch` to miss nothing. */
   readonly resourceVersion: string;
+  /** What is stored under keys of the selection and is no object; nothing can be said of what it was. */
+  readonly damaged: readonly Damage[];
+}
+
+export interface Damage {
+  readonly key: ObjectKey;
+  readonly resourceVersion: string;
+  /** What was found. */
+  readonly reason: string;
 }
 
 export type WatchEvent<K extends Kind> =
@@ -45,6 +56,28 @@ export type WatchEvent<K extends Kind> =
 
 /** An object to be written. Of its metadata, `uid`, `generation` and `creationTimestamp` are ignored: the store sets them. */
 export type Draft<K extends Kind> = ObjectOf<K>;
+
+/** One of several writes that take place together; each means what the method of its name does. */
+export type StoreChange =
+  | { readonly action: "create" | "update" | "updateStatus"; readonly draft: AnyObject }
+  | {
+      readonly action: "delete";
+      readonly key: ObjectKey;
+      readonly resourceVersion?: string | undefined;
+    };
+
+/** At most so many changes take place together. */
+export const MAX_CHANGES = 64;
+
+/**
+ * A fencing token: the term of a leader. It holds as long as the object exists with this uid and generation; every new leader writes
+ * another spec into it, so a term that is over never comes back. Changes of the object's status leave it as it is.
+ */
+export interface Fence {
+  readonly key: ObjectKey;
+  readonly uid: string;
+  readonly generation: number;
+}
 
 export interface Store {
   /** For people: what this store is, such as `file:natto.db`. */
@@ -70,6 +103,18 @@ export interface Store {
 
   /** Deletes an object and returns its last state; with `resourceVersion` only if it still has that one. Throws `NotFound`, `Conflict`. */
   delete<K extends Kind>(key: ObjectKey<K>, resourceVersion?: string): Promise<ObjectOf<K>>;
+
+  /**
+   * Does all of the changes or none, at most `MAX_CHANGES`, of different objects. Returns the objects as the single methods would,
+   * in the same order. Throws what those throw; `TooLarge`, `BadRequest`.
+   */
+  commit(changes: readonly StoreChange[]): Promise<readonly AnyObject[]>;
+
+  /**
+   * The same store for a writer whose term may end: each of its writes takes place only while the fence holds, which is checked in the
+   * same transaction; else it throws `Fenced`. Writes that change nothing are not checked. Reads are as before. Closing either closes both.
+   */
+  fenced(fence: Fence): Store;
 
   /**
    * Yields every change of the selected objects after revision `from`, until `signal` aborts (then it ends without an error).
