@@ -112,35 +112,39 @@ struct flow {
 	__u16 direction;
 };
 
-enum record_kind { FREE, SESSION, MAPPING };
+enum record_kind { FREE, SESSION, MAPPING, PERMISSION };
 
 /* What a direction of a TCP session has shown. */
 #define SEEN_SYN 0x02		/* the bits of the TCP header's flags */
 #define SEEN_FIN 0x01
 #define SEEN_RST 0x04
+#define SEEN_ACK 0x10		/* looked at, but never kept */
 
 struct record {
-	__u64 seen_out;		/* time of the last packet, 0 = none */
+	__u64 seen_out;		/* time of the last packet, 0 = none; of a mapping without sessions: since when its port rests */
 	__u64 seen_in;
 	__be32 inside_address;
 	__be32 public_address;
-	__be32 remote_address;	/* 0 in a mapping, as is the port */
+	__be32 remote_address;	/* in a mapping or permission only what it depends on, otherwise 0; the port likewise */
 	__be16 inside_port;
 	__be16 public_port;
 	__be16 remote_port;
 	__u16 generation;
 	__u32 protocol_network;
 	__u32 slot;
-	__u32 mapping;		/* of a UDP session: its mapping's record */
-	__u32 references;	/* of a mapping: how many sessions it has */
+	__u32 parent;		/* the record of the mapping or permission that covers this one */
+	__u32 references;	/* how many records have this one as their parent */
 	enum record_kind kind;
 	__u16 gateway;
 	__u8 tcp_out;		/* SEEN_… of packets from inside */
 	__u8 tcp_in;
 };
 
-#define NO_MAPPING 0xffffffff
-#define DEAD_MAPPING 0x80000000	/* in `references`: about to be freed, takes no more sessions */
+#define NO_PARENT 0xffffffff
+#define DEAD 0x80000000		/* in `references`: about to be freed, takes no more children */
+
+/* Beside the protocol, in the keys of a mapping or permission: they are never those of a session. */
+#define COVERING 0x80
 
 struct sweeper {
 	struct bpf_timer timer;

@@ -88,17 +88,41 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 			return drop(DROP_NO_OWNER, p->length);
 		return steer(ctx, p, config, node->address, network, direction);
 	}
-	if (direction == INBOUND || p->quoted)
+	if (p->quoted)
 		return drop(DROP_NO_SESSION, p->length);
+
+	enum opening opening = opening_of(p);
+
+	/* What the filter lets in leaves nothing behind: only what the endpoint sends makes a session. */
+	if (direction == INBOUND) {
+		__u32 index = address->gateway;
+		struct record *admitted = 0;
+
+		gateway = bpf_map_lookup_elem(&gateways, &index);
+		if (gateway && opening == OPENS)
+			admitted = admitting(gateway, p->protocol, p->source, p->destination, p->destination_port);
+		return admitted ? translate(ctx, p, config, admitted, INBOUND) : drop(DROP_NO_SESSION, p->length);
+	}
 
 	struct record *session = 0;
 	__u64 now = now_ns(config);
-	enum counter failed = create_session(p, network, slot_index, public, address, now, &session);
 
-	if (failed == DROP_NOT_SYN) {
-		count(DROP_NOT_SYN, p->length);
-		return answer_reset(ctx, p, now);
+	if (!gateway)
+		return XDP_DROP;
+	if (opening != OPENS) {
+		struct record *answered = opening == NO_OPENING ? 0 : answered_through(p, network, gateway);
+
+		if (!answered) {
+			count(DROP_NOT_SYN, p->length);
+			return gateway->answers_reset ? answer_reset(ctx, p, now) : XDP_DROP;
+		}
+		if (opening == REFUSES)
+			return translate(ctx, p, config, answered, OUTBOUND);
 	}
+
+	enum counter failed = create_session(p, network, slot_index, public, gateway, address, opening == ACCEPTS, now,
+					     &session);
+
 	if (failed || !session)
 		return drop(failed, p->length);
 	note(session, p, direction, now);

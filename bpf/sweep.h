@@ -48,7 +48,9 @@ static long sweep_record(__u32 i, struct sweep *sweep)
 	if (!r)
 		return 1;
 	if (r->kind == SESSION && ended(r, sweep->now))
-		end_session(r, index);
+		end_session(r, index, sweep->now);
+	else if (r->kind == MAPPING)
+		end_rest(r, index, sweep->now);
 	return 0;
 }
 

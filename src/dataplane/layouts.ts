@@ -45,7 +45,7 @@ export type RecordRow = {
   generation: number;
   protocol_network: number;
   slot: number;
-  mapping: number;
+  parent: number;
   references: number;
   gateway: number;
   kind: number;
@@ -115,7 +115,7 @@ export function codecsOf(layouts: Layouts): Codecs {
         "generation",
         "protocol_network",
         "slot",
-        "mapping",
+        "parent",
         "references",
         "gateway",
         "kind",

@@ -3,7 +3,10 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { formatAddress } from "../model/ipv4.ts";
 import { slotPorts } from "../model/slots.ts";
+import { discoverFiltering, discoverMapping } from "./model/discovery.ts";
 import {
+  behaving,
+  COMBINATIONS,
   datagram,
   ENDPOINT,
   EXAMPLE,
@@ -188,6 +191,20 @@ for (const { name, frame, role = "inside", verdict, counters, out } of TABLE) {
     assert.deepEqual([run.verdict, run.counters], [verdict, counters]);
     if (out !== undefined) assert.equal(ends(run.packet), out);
     if (verdict === "redirect") assert.ok(checksumsValid(run.packet));
+  });
+}
+
+for (const { mapping, filtering } of COMBINATIONS) {
+  test(`${mapping.udp} mapping with ${filtering.udp} filtering is what the program does, for UDP and TCP`, () => {
+    program.reset(behaving({ mapping, filtering }, WORLD), 0);
+    const exchange = (frame: Buffer, role: Role) => {
+      const { verdict, packet } = program.run(role, frame);
+      return verdict === "redirect" ? packet : undefined;
+    };
+    for (const protocol of ["udp", "tcp"] as const) {
+      assert.equal(discoverFiltering(exchange, protocol), filtering[protocol]);
+      assert.equal(discoverMapping(exchange, protocol), mapping[protocol]);
+    }
   });
 }
 

@@ -1,5 +1,5 @@
 /** One node in a small world, for tests that tell a story: it owns every slot until the story says otherwise. */
-import { DEFAULT_BEHAVIOUR } from "../../model/nat-behaviour.ts";
+import { DEFAULT_BEHAVIOUR, DEPENDENCES, type NatBehaviour } from "../../model/nat-behaviour.ts";
 import { FABRIC_NETWORK, slotsPerAddress } from "../../model/slots.ts";
 import { buildSketch, echo, tcp, udp } from "./sketch.ts";
 import {
@@ -16,7 +16,8 @@ import { sweep } from "./sweep.ts";
 import type { RouteLookup } from "./translate.ts";
 import { configOf, moveSlot, PLAN, planned, plannedRoutes, type World } from "./world.ts";
 
-const PORTS_PER_SLOT = 64;
+/** Source ports that differ by this like the same public port. */
+export const PORTS_PER_SLOT = 64;
 const ALL_MINE = Array.from({ length: slotsPerAddress(PORTS_PER_SLOT) }, () => 0);
 
 export const ENDPOINT = planned(PLAN.endpoints, 1);
@@ -48,6 +49,21 @@ export const EXAMPLE: World = {
   remotes: [REMOTE, OTHER_REMOTE],
   oneInterface: false,
 };
+
+/** The example, whose gateway behaves in another way. */
+export function behaving(change: Partial<NatBehaviour>, world: World = EXAMPLE): World {
+  const gateways = world.gateways.map((g) => ({ ...g, behaviour: { ...g.behaviour, ...change } }));
+  return { ...world, gateways };
+}
+
+/** The mapping and filtering that both protocols can have. */
+export const COMBINATIONS: readonly Pick<NatBehaviour, "mapping" | "filtering">[] = DEPENDENCES.flatMap(
+  (mapping, looseness) =>
+    DEPENDENCES.slice(looseness).map((filter) => ({
+      mapping: { udp: mapping, tcp: mapping },
+      filtering: { udp: filter, tcp: filter },
+    })),
+);
 
 /** The slot of an endpoint's flows. */
 export function slotOf(endpoint: number): SlotName {

@@ -3,7 +3,12 @@
  * Addresses and ports come from small sets, so that flows meet again; slots are small, so that they fill.
  */
 import fc from "fast-check";
-import { DEFAULT_BEHAVIOUR } from "../../model/nat-behaviour.ts";
+import {
+  DEFAULT_BEHAVIOUR,
+  DEPENDENCES,
+  type Dependence,
+  type NatBehaviour,
+} from "../../model/nat-behaviour.ts";
 import { NOBODY } from "../../model/placement.ts";
 import { slotsPerAddress } from "../../model/slots.ts";
 import {
@@ -74,13 +79,39 @@ const gatewayShape = fc.record({
   stride: fc.integer({ min: 1, max: 7 }),
   offset: fc.nat(10),
   nobody: fc.boolean(),
+  behaviour: behaviour(),
 });
 
-function makeGateway(
-  shape: { addresses: number; portsPerSlot: number; stride: number; offset: number; nobody: boolean },
-  index: number,
-  nodes: number,
-): WorldGateway {
+function dependences(): fc.Arbitrary<{ readonly mapping: Dependence; readonly filtering: Dependence }> {
+  return fc
+    .record({ mapping: fc.constantFrom(...DEPENDENCES), narrower: fc.nat(2) })
+    .map(({ mapping, narrower }) => ({
+      mapping,
+      filtering: DEPENDENCES[Math.min(2, DEPENDENCES.indexOf(mapping) + narrower)]!,
+    }));
+}
+
+function behaviour(): fc.Arbitrary<NatBehaviour> {
+  return fc
+    .record({
+      udp: dependences(),
+      tcp: dependences(),
+      holdDownSeconds: fc.constantFrom(0, 15, 55),
+      tcpReset: fc.boolean(),
+    })
+    .map(({ udp, tcp, holdDownSeconds, tcpReset }) => ({
+      ...DEFAULT_BEHAVIOUR,
+      mapping: { udp: udp.mapping, tcp: tcp.mapping },
+      filtering: { udp: udp.filtering, tcp: tcp.filtering },
+      timeouts: TIMEOUTS,
+      holdDownSeconds,
+      failFast: { ...DEFAULT_BEHAVIOUR.failFast, tcpReset },
+    }));
+}
+
+type GatewayShape = typeof gatewayShape extends fc.Arbitrary<infer Shape> ? Shape : never;
+
+function makeGateway(shape: GatewayShape, index: number, nodes: number): WorldGateway {
   const { portsPerSlot, stride, offset, nobody } = shape;
   const ownerOf = (address: number, slot: number) => {
     const owner = (slot * stride + address + offset) % (nodes + (nobody ? 1 : 0));
@@ -91,7 +122,7 @@ function makeGateway(
     sources: SOURCES[index]!,
     addresses: Array.from({ length: shape.addresses }, (_, i) => planned(PLAN.publics, 16 * index + i + 1)),
     portsPerSlot,
-    behaviour: { ...DEFAULT_BEHAVIOUR, timeouts: TIMEOUTS },
+    behaviour: shape.behaviour,
     owners: Array.from({ length: shape.addresses }, (_, address) =>
       Array.from({ length: slotsPerAddress(portsPerSlot) }, (_, slot) => ownerOf(address, slot)),
     ),
@@ -279,7 +310,15 @@ function stepArbitrary(world: World, node: number): fc.Arbitrary<Step> {
   const packet = packetArbitrary(world, node).map((p): Step => ({ kind: "packet", ...p }));
   const reply = fc.record({
     kind: fc.constant("reply" as const),
+    about: fc.oneof(
+      { weight: 3, arbitrary: fc.constant("sent" as const) },
+      { weight: 1, arbitrary: fc.constant("delivered" as const) },
+    ),
     to: fc.nat(50),
+    from: fc.option(fc.record({ address: fc.constantFrom(...world.remotes), port }, { requiredKeys: [] }), {
+      nil: undefined,
+      freq: 1,
+    }),
     tcpFlags: fc.oneof({ weight: 3, arbitrary: fc.constantFrom(syn | ack, ack) }, tcpFlags),
     wrappedBy: fc.option(fc.nat(3), { nil: undefined, freq: 3 }),
   });

@@ -5,6 +5,7 @@ import { checksumsValid, ICMP_ERRORS, type Ipv4View, PROTOCOL, parseIpv4, parseP
 import { scenarioArbitrary } from "./generators.ts";
 import { advance, begin, type Event, type Play, type Scenario, type Step } from "./scenario.ts";
 import {
+  type AddressPort,
   COUNTERS,
   type Counter,
   flowKeysOf,
@@ -82,36 +83,41 @@ test("the outside port of everything that is translated lies in a slot of this n
   });
 });
 
-test("no two live sessions look the same to a remote, and no two UDP endpoints share a public port", () => {
+test("no two live sessions look the same to a remote, and nobody shares the port of an endpoint-independent mapping", () => {
   forAllSteps(({ after }) => {
     const sessions = sessionsOf(after.state);
-    const seen = sessions.map((s) => flowKeysOf(s).inbound);
+    const seen = sessions.map((s) => new Map(flowKeysOf(s)).get("inbound"));
     assert.equal(new Set(seen).size, seen.length);
-    const holders = new Map<string, string>();
-    const held = [...mappingsOf(after.state), ...sessions.filter((s) => s.protocol === "udp")];
-    for (const { inside, public: mapped } of held) {
-      const port = `${mapped.address}:${mapped.port}`;
-      const endpoint = `${inside.address}:${inside.port}`;
-      assert.equal(holders.get(port) ?? endpoint, endpoint, port);
-      holders.set(port, endpoint);
+    const named = (protocol: string, mapped: AddressPort) => `${protocol} ${mapped.address}:${mapped.port}`;
+    const independent = mappingsOf(after.state).filter(({ remote }) => remote.address === 0);
+    const holders = new Map(independent.map((m) => [named(m.protocol, m.public), m.inside]));
+    assert.equal(holders.size, independent.length);
+    for (const { protocol, inside, public: mapped } of sessions) {
+      assert.deepEqual(holders.get(named(protocol, mapped)) ?? inside, inside);
     }
   });
 });
 
-test("the tables agree with each other: two entries a record, as many references as sessions, never more than there is room for", () => {
+test("the tables agree with each other: the entries of each record, as many references as children, never more than there is room for", () => {
   forAllSteps(({ after: { config, state } }) => {
     assert.ok(state.records.size <= config.maxRecords);
-    assert.equal(state.flows.size, 2 * state.records.size);
     const references = new Map<number, number>();
+    let entries = 0;
     for (const [index, record] of state.records) {
       const keys = flowKeysOf(record);
-      assert.deepEqual(state.flows.get(keys.outbound), { record: index, direction: "outbound" });
-      assert.deepEqual(state.flows.get(keys.inbound), { record: index, direction: "inbound" });
-      if (record.kind !== "session" || record.mapping === undefined) continue;
-      references.set(record.mapping, (references.get(record.mapping) ?? 0) + 1);
+      entries += keys.length;
+      for (const [direction, key] of keys) {
+        assert.deepEqual(state.flows.get(key), { record: index, direction });
+      }
+      if (record.kind === "mapping" || record.parent === undefined) continue;
+      references.set(record.parent, (references.get(record.parent) ?? 0) + 1);
     }
+    assert.equal(state.flows.size, entries);
     for (const [index, record] of state.records) {
-      if (record.kind === "mapping") assert.equal(record.references, references.get(index));
+      if (record.kind === "session") continue;
+      assert.equal(record.references, references.get(index) ?? 0);
+      const rests = record.kind === "mapping" && record.restingSince !== undefined;
+      assert.equal(rests, record.references === 0);
     }
   });
 });

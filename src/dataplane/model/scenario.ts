@@ -22,10 +22,13 @@ import { configOf, moveSlot, plannedRoutes, rolesOf, type World } from "./world.
 export type Step =
   /** A frame comes to the interface of this role. */
   | { readonly kind: "packet"; readonly role: Role; readonly frame: Buffer }
-  /** The remote answers one of the packets that were translated so far (counted modulo their number). */
+  /** A remote answers one of the packets that were sent so far, or an endpoint one that was delivered (counted modulo their number). */
   | {
       readonly kind: "reply";
+      readonly about: "sent" | "delivered";
       readonly to: number;
+      /** Who answers in place of the remote that was asked: another address or port. */
+      readonly from: { readonly address?: number; readonly port?: number } | undefined;
       /** Of a TCP answer. */
       readonly tcpFlags: number;
       /** The peer (counted modulo their number) that the answer reached and that wraps it; undefined = it comes directly. */
@@ -103,16 +106,10 @@ export function advance(play: Play, next: Step): { readonly play: Play; readonly
   switch (next.kind) {
     case "packet":
       return receive(play, next.role, next.frame);
-    case "reply": {
-      const asked = play.sent[next.to % play.sent.length];
-      const frame = asked && replyTo(asked, next.tcpFlags);
-      if (!frame) return { play, event: { kind: "nothing" } };
-      const carried =
-        next.wrappedBy === undefined ? frame : wrapAtPeer(world, node, next.wrappedBy, frame, "inbound");
-      return receive(play, rolesOf(world).at(-1)!, carried ?? frame);
-    }
+    case "reply":
+      return answerTo(play, next, (asked) => replyTo(asked, next.tcpFlags, next.from));
     case "error":
-      return complain(play, next);
+      return answerTo(play, next, (about) => errorAbout(about, next));
     case "advance": {
       const now = play.now + next.milliseconds;
       const swept = sweep(play.config, state, now);
@@ -140,20 +137,22 @@ function receive(play: Play, role: Role, frame: Buffer): { readonly play: Play; 
   };
 }
 
-function complain(
+/** Somebody answers a packet with what `make` makes of it. */
+function answerTo(
   play: Play,
-  complaint: Extract<Step, { kind: "error" }>,
+  answer: Extract<Step, { kind: "reply" | "error" }>,
+  make: (frame: Buffer) => Buffer | undefined,
 ): { readonly play: Play; readonly event: Event } {
   const { world, node } = play;
-  const inbound = complaint.about === "sent";
-  const packets = play[complaint.about];
-  const about = packets[complaint.to % packets.length];
-  const frame = about && errorAbout(about, complaint);
+  const inbound = answer.about === "sent";
+  const packets = play[answer.about];
+  const about = packets[answer.to % packets.length];
+  const frame = about && make(about);
   if (!frame) return { play, event: { kind: "nothing" } };
   const carried =
-    complaint.wrappedBy === undefined
+    answer.wrappedBy === undefined
       ? frame
-      : wrapAtPeer(world, node, complaint.wrappedBy, frame, inbound ? "inbound" : "outbound");
+      : wrapAtPeer(world, node, answer.wrappedBy, frame, inbound ? "inbound" : "outbound");
   const roles = rolesOf(world);
   return receive(play, inbound ? roles.at(-1)! : roles[0]!, carried ?? frame);
 }
@@ -173,15 +172,19 @@ export function errorAbout(
   });
 }
 
-/** What a remote answers to a packet: back to where it came from, echo request with echo reply. */
-export function replyTo(frame: Buffer, tcpFlags: number): Buffer | undefined {
+/** What a remote answers to a packet: back to where it came from, echo request with echo reply. `from` puts another in its place. */
+export function replyTo(
+  frame: Buffer,
+  tcpFlags: number,
+  from?: Extract<Step, { kind: "reply" }>["from"],
+): Buffer | undefined {
   const parsed = parsePacket(frame);
   if (!parsed.ok || parsed.packet.transport.kind === "raw") return undefined;
   const { ethernet, ip, transport } = parsed.packet;
   return buildPacket({
     ethernet: { destination: ethernet.source, source: ethernet.destination },
-    ip: { ...ip, source: ip.destination, destination: ip.source, ttl: 60 },
-    transport: answer(transport, tcpFlags),
+    ip: { ...ip, source: from?.address ?? ip.destination, destination: ip.source, ttl: 60 },
+    transport: answer(transport, tcpFlags, from?.port),
     padding: parsed.packet.padding,
   });
 }
@@ -189,9 +192,13 @@ export function replyTo(frame: Buffer, tcpFlags: number): Buffer | undefined {
 function answer(
   transport: Exclude<Packet["transport"], { kind: "raw" }>,
   tcpFlags: number,
+  fromPort: number | undefined,
 ): Packet["transport"] {
   if (transport.kind === "icmp") return { ...transport, type: ECHO_REPLY };
-  const swapped = { sourcePort: transport.destinationPort, destinationPort: transport.sourcePort };
+  const swapped = {
+    sourcePort: fromPort ?? transport.destinationPort,
+    destinationPort: transport.sourcePort,
+  };
   return transport.kind === "tcp"
     ? { ...transport, ...swapped, flags: tcpFlags }
     : { ...transport, ...swapped };

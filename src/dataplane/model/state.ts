@@ -5,7 +5,7 @@
  * Times are milliseconds of a clock that never goes back; fractions are allowed.
  */
 import { address, type Cidr, cidr, cidrContains } from "../../model/ipv4.ts";
-import type { NatBehaviour } from "../../model/nat-behaviour.ts";
+import type { Dependence, NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { FIRST_PORT, inboundSlot, mix32, outboundSlot, slotPorts } from "../../model/slots.ts";
 
@@ -151,21 +151,24 @@ export function ownerOfSlot(config: ModelConfig, slot: SlotName): Owner {
 const PORT_STRIDE = 39869;
 
 /**
- * The ports of a slot in the order in which they are tried for an endpoint: first the image of its source port, then all in strides from a
- * place that the endpoint's hash names, wrapping within the slot.
+ * The ports of a slot in the order in which they are tried for a mapping of an endpoint toward `remote`, of which only that is given on which the
+ * mapping depends: first the image of its source port, then all in strides from a place that the hash of both names, wrapping within the slot.
+ * UDP whose mapping depends on the remote begins with the latter: it must not look as if it did not, only because ports are plenty.
  */
 export function portsToTry(
   { number, portsPerSlot }: SlotName,
+  protocol: Protocol,
   { address, port }: AddressPort,
+  remote: AddressPort,
 ): readonly number[] {
   const { first } = slotPorts(number, portsPerSlot);
-  const preferred = ((port - FIRST_PORT + 65536) % 65536) % portsPerSlot;
-  const start = mix32(mix32(address) ^ port) % portsPerSlot;
-  const others = Array.from(
+  const hash = mix32(mix32(mix32(mix32(address) ^ port) ^ remote.address) ^ remote.port);
+  const strides = Array.from(
     { length: portsPerSlot },
-    (_, i) => first + ((start + i * PORT_STRIDE) % portsPerSlot),
+    (_, i) => first + (((hash % portsPerSlot) + i * PORT_STRIDE) % portsPerSlot),
   );
-  return [first + preferred, ...others];
+  if (protocol === "udp" && remote.address !== 0) return strides;
+  return [first + (((port - FIRST_PORT + 65536) % 65536) % portsPerSlot), ...strides];
 }
 
 /** A packet's flow, as the packet shows it. ICMP echo has the identifier as the endpoint's port and 0 as the remote's. */
@@ -195,24 +198,40 @@ export interface Session {
   readonly public: AddressPort;
   readonly remote: AddressPort;
   readonly slot: SlotName;
-  /** Record of its mapping: UDP only. */
-  readonly mapping: number | undefined;
+  /** The record that covers it: a permission or a mapping; undefined when its port is its own. */
+  readonly parent: number | undefined;
   readonly outbound: Notes;
   readonly inbound: Notes;
 }
 
-/** Endpoint-independent mapping of a UDP endpoint (RFC 4787 REQ-1). */
-export interface Mapping {
-  readonly kind: "mapping";
+/** What sessions have in common that share a public port, or are let in by the same filter. */
+interface Covering {
   readonly network: number;
+  readonly protocol: "udp" | "tcp";
   readonly inside: AddressPort;
   readonly public: AddressPort;
+  /** As much of the remote as it depends on; the rest is 0. */
+  readonly remote: AddressPort;
   readonly slot: SlotName;
-  /** How many sessions use it. */
+  /** How many records have it as their parent. */
   readonly references: number;
 }
 
-export type FlowRecord = Session | Mapping;
+/** A public port for all flows of an endpoint's port that it covers (RFC 4787 REQ-1). */
+export interface Mapping extends Covering {
+  readonly kind: "mapping";
+  /** When its last session ended, while nobody else may have the port yet. */
+  readonly restingSince: number | undefined;
+}
+
+/** Lets a remote's address in through a mapping that does not depend on the remote (RFC 4787 REQ-8). */
+export interface Permission extends Covering {
+  readonly kind: "permission";
+  /** Its mapping. */
+  readonly parent: number;
+}
+
+export type FlowRecord = Session | Mapping | Permission;
 
 export interface State {
   /** Record index → record. Indices are never used again; the program's may be. */
@@ -239,16 +258,35 @@ export function flowKey({ network, protocol, source, destination }: Tuple): stri
   return `${network}/${protocol}/${source.address}:${source.port}>${destination.address}:${destination.port}`;
 }
 
-/** The remote of a mapping's flow entries. */
-export const ANY_REMOTE: AddressPort = { address: 0, port: 0 };
+/** As much of a remote as a mapping or filter depends on. */
+export function partOf({ address, port }: AddressPort, dependence: Dependence): AddressPort {
+  switch (dependence) {
+    case "EndpointIndependent":
+      return { address: 0, port: 0 };
+    case "AddressDependent":
+      return { address, port: 0 };
+    case "AddressAndPortDependent":
+      return { address, port };
+  }
+}
 
-/** The keys of the two entries that lead to a record: that of its outbound packets and that of its inbound packets. */
-export function flowKeysOf(record: FlowRecord): Readonly<Record<Direction, string>> {
-  const { network, inside } = record;
-  const protocol = record.kind === "session" ? record.protocol : "udp";
-  const remote = record.kind === "session" ? record.remote : ANY_REMOTE;
-  return {
-    outbound: flowKey({ network, protocol, source: inside, destination: remote }),
-    inbound: flowKey({ network, protocol, source: remote, destination: record.public }),
-  };
+/** The key of the entry of a mapping or permission, which is never that of a session. */
+export function coveringKey(tuple: Tuple): string {
+  return `covering ${flowKey(tuple)}`;
+}
+
+/**
+ * The keys of the entries that lead to a record: that of its outbound packets and that of its inbound packets. Nobody looks for a permission
+ * by the former.
+ */
+export function flowKeysOf(record: FlowRecord): readonly (readonly [Direction, string])[] {
+  const { network, protocol, inside, remote } = record;
+  const keyOf = record.kind === "session" ? flowKey : coveringKey;
+  const inbound = keyOf({ network, protocol, source: remote, destination: record.public });
+  if (record.kind === "permission") return [["inbound", inbound]];
+  const outbound = keyOf({ network, protocol, source: inside, destination: remote });
+  return [
+    ["outbound", outbound],
+    ["inbound", inbound],
+  ];
 }

@@ -4,12 +4,15 @@
  */
 import { type Ipv4View, parseIpv4 } from "../packet.ts";
 import { resetFor, tooBigFor } from "./answers.ts";
-import { type Classified, classify } from "./classify.ts";
-import { findSession, type Indexed, notePacket, openSession } from "./sessions.ts";
+import { type Classified, classify, type Quoted } from "./classify.ts";
+import { admittedBy, answeredThrough } from "./mappings.ts";
+import type { Indexed } from "./records.ts";
+import { findSession, notePacket, openingOf, openSession } from "./sessions.ts";
 import {
   type Counter,
   type Direction,
   type DropCounter,
+  type FlowRecord,
   type Gateway,
   gatewayOfSource,
   type ModelConfig,
@@ -128,7 +131,7 @@ function handleUnknown(
   classified: Known,
 ): Outcome {
   const { direction, unwrapped } = packet;
-  const { tuple, tcpFlags, quoted } = classified;
+  const { tuple, quoted } = classified;
   if (direction === "inbound" && !slotOfPublic(gateway, tuple.destination)) {
     return drop(state, "drop_no_session"); // 11
   }
@@ -138,9 +141,43 @@ function handleUnknown(
   if (owner.kind === "peer") {
     return unwrapped ? drop(state, "drop_not_owner") : steer(config, state, packet, tuple, owner.address);
   }
-  if (direction === "inbound" || quoted) return drop(state, "drop_no_session"); // 13
-  const opened = openSession(config, state, slot, tuple, tcpFlags); // 14
-  if (!opened.ok) return opened.drop === "drop_not_syn" ? failFast(state, packet) : drop(state, opened.drop);
+  if (quoted) return drop(state, "drop_no_session"); // 13
+  return direction === "inbound"
+    ? admit(config, state, packet, gateway, classified)
+    : begin(config, state, packet, gateway, slot, classified);
+}
+
+/** Step 13: what has no session comes in if the filter lets it, and leaves nothing behind: only what the endpoint sends makes a session. */
+function admit(
+  config: ModelConfig,
+  state: State,
+  packet: Directed,
+  { behaviour }: Gateway,
+  { tuple, tcpFlags }: Known,
+): Outcome {
+  const opens = tuple.protocol !== "tcp" || openingOf(tcpFlags) === "open";
+  const covering = opens ? admittedBy(config, state, behaviour, tuple) : undefined;
+  return covering ? passThrough(config, state, packet, covering) : drop(state, "drop_no_session");
+}
+
+/** Step 14. */
+function begin(
+  config: ModelConfig,
+  state: State,
+  packet: Directed,
+  { behaviour }: Gateway,
+  slot: SlotName,
+  classified: Known,
+): Outcome {
+  const { tuple, tcpFlags } = classified;
+  const opening = tuple.protocol === "tcp" ? openingOf(tcpFlags) : "open";
+  if (opening !== "open") {
+    const answers = opening === "none" ? undefined : answeredThrough(config, state, behaviour, tuple);
+    if (!answers) return failFast(state, packet, behaviour.failFast.tcpReset);
+    if (opening === "refuse") return passThrough(config, state, packet, answers);
+  }
+  const opened = openSession(config, state, slot, tuple, opening === "accept", packet.now);
+  if (!opened.ok) return drop(state, opened.drop);
   const created = counted(
     "sessions_created",
     forwardSession(config, opened.state, packet, opened.session, classified),
@@ -149,9 +186,9 @@ function handleUnknown(
 }
 
 /** Step 14: the middle of a connection that nobody knows is dropped, and answered with a reset unless it is one itself. */
-function failFast(state: State, { frame, ip }: Directed): Outcome {
+function failFast(state: State, { frame, ip }: Directed, answering: boolean): Outcome {
   const dropped = drop(state, "drop_not_syn");
-  const reset = resetFor(frame, ip);
+  const reset = answering ? resetFor(frame, ip) : undefined;
   if (!reset) return dropped;
   return { state, verdict: { kind: "transmit" }, packet: reset, counters: ["drop_not_syn", "resets_sent"] };
 }
@@ -178,18 +215,28 @@ function forwardSession(
   session: Indexed<Session>,
   { tcpFlags, quoted }: Known,
 ): Outcome {
-  const { frame, ip, direction, now, route } = packet;
-  const { record } = session;
+  const noted = quoted ? state : notePacket(state, session, packet.direction, tcpFlags, packet.now); // 17
+  return passThrough(config, noted, packet, session.record, quoted);
+}
+
+/** Steps 15 and 16. */
+function passThrough(
+  config: ModelConfig,
+  state: State,
+  packet: Directed,
+  record: FlowRecord,
+  quoted?: Quoted,
+): Outcome {
+  const { frame, ip, direction, route } = packet;
   const outbound = direction === "outbound";
-  const noted = quoted ? state : notePacket(state, session, direction, tcpFlags, now); // 17
   const to = outbound ? record.public : record.inside;
   const translated = quoted
     ? translateError(frame, ip, quoted, direction, to)
     : translate(frame, ip, direction, to); // 15
   const destination = outbound ? ip.destination : record.inside.address;
   const sent = forward(translated, ip.totalBytes, route(destination)); // 16
-  if (sent.kind === "too-big") return refuse(config, noted, packet, sent.mtu, quoted !== undefined);
-  return finish(noted, sent, outbound ? "translated_out" : "translated_in");
+  if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu, quoted !== undefined);
+  return finish(state, sent, outbound ? "translated_out" : "translated_in");
 }
 
 /** Step 16: what is too big is dropped, and its sender told so if it wants to know. An ICMP error is never answered. */

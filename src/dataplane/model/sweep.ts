@@ -1,4 +1,6 @@
 /** Expiry: what the kernel timer does to all records (docs/dataplane.md, "Expiry"). */
+import { hasRested } from "./mappings.ts";
+import { removeRecord } from "./records.ts";
 import { endSession } from "./sessions.ts";
 import { type Gateway, type ModelConfig, ownerOfSlot, type Session, type State } from "./state.ts";
 
@@ -12,10 +14,14 @@ export interface Swept {
 export function sweep(config: ModelConfig, state: State, now: number): Swept {
   let swept = state;
   let expired = 0;
-  for (const [index, record] of state.records) {
-    if (record.kind !== "session" || !isOver(config, record, now)) continue;
-    swept = endSession(swept, { index, record });
-    expired++;
+  for (const index of state.records.keys()) {
+    const record = swept.records.get(index);
+    if (record?.kind === "mapping" && hasRested(config, record, now)) {
+      swept = removeRecord(swept, index);
+    } else if (record?.kind === "session" && isOver(config, record, now)) {
+      swept = endSession(config, swept, { index, record }, now);
+      expired++;
+    }
   }
   return { state: swept, expired };
 }

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Mappings and permissions: which flows of an endpoint share a public port, and whose packets come in through it. Both are records with
+ * entries of their own (COVERING). A session has at most one as its parent, and a permission always its mapping.
+ */
+#pragma once
+#include "packet.h"
+#include "records.h"
+#include "slots.h"
+
+static __always_inline enum dependence mapping_of(const struct gateway *gateway, __u8 protocol)
+{
+	if (protocol == IPPROTO_UDP)
+		return gateway->mapping[UDP_PORTS];
+	return protocol == IPPROTO_TCP ? gateway->mapping[TCP_PORTS] : ADDRESS_AND_PORT_DEPENDENT;
+}
+
+static __always_inline enum dependence filtering_of(const struct gateway *gateway, __u8 protocol)
+{
+	if (protocol == IPPROTO_UDP)
+		return gateway->filtering[UDP_PORTS];
+	return protocol == IPPROTO_TCP ? gateway->filtering[TCP_PORTS] : ADDRESS_AND_PORT_DEPENDENT;
+}
+
+/* Makes a session's record that of what covers it: of the remote only as much as it depends on. */
+static __always_inline void cover(struct record *r, enum dependence dependence)
+{
+	r->protocol_network |= COVERING;
+	if (dependence != ADDRESS_AND_PORT_DEPENDENT)
+		r->remote_port = 0;
+	if (dependence == ENDPOINT_INDEPENDENT)
+		r->remote_address = 0;
+}
+
+static __always_inline int take_reference(struct record *r)
+{
+	if (!(__sync_fetch_and_add(&r->references, 1) & DEAD))
+		return 0;
+	__sync_fetch_and_sub(&r->references, 1);
+	return -1;
+}
+
+/* Whether a record that has no children is now ours to free. */
+static __always_inline int kill(struct record *r)
+{
+	return __sync_val_compare_and_swap(&r->references, 0, DEAD) == 0;
+}
+
+/* How long a port rests (ns): only where anybody's packets came in, so that they do not come in to somebody else (RFC 6888 REQ-8). */
+static __always_inline __u64 hold_down(const struct record *m)
+{
+	__u32 index = m->gateway;
+	struct gateway *gateway = bpf_map_lookup_elem(&gateways, &index);
+
+	if (!gateway || !gateway->address_count || !owned(m->slot) ||
+	    filtering_of(gateway, m->protocol_network & 0xff & ~COVERING) != ENDPOINT_INDEPENDENT)
+		return 0;
+	return gateway->hold_down * 1000000000ULL;
+}
+
+/* One child of a mapping or permission is gone. The last takes its parent along, unless its port has to rest. */
+static __noinline void release(__u32 index, __u64 now)
+{
+	for (int level = 0; level < 2; level++) {
+		struct record *r = bpf_map_lookup_elem(&records, &index);
+
+		if (!r || (r->kind != MAPPING && r->kind != PERMISSION))
+			return;
+
+		__u32 parent = r->parent;
+		int rests = r->kind == MAPPING && hold_down(r);
+
+		if (rests)
+			r->seen_out = now;
+		if (__sync_fetch_and_sub(&r->references, 1) != 1 || rests || !kill(r))
+			return;
+		free_record(r, index);
+		index = parent;
+	}
+}
+
+/* Frees a mapping without sessions whose port has rested for long enough. */
+static __always_inline void end_rest(struct record *m, __u32 index, __u64 now)
+{
+	if (m->references || (now > m->seen_out ? now - m->seen_out : 0) < hold_down(m))
+		return;
+	if (kill(m))
+		free_record(m, index);
+}
+
+/* A prime that divides no number of ports a slot can have, so that its multiples reach all of them; about the golden section of all ports. */
+#define PORT_STRIDE 39869
+
+struct port_search {
+	struct flow_key key;	/* inbound; its destination port is what is looked for */
+	struct flow flow;
+	__u32 first, count;
+	__u32 preferred, start;	/* offsets: the port to try first, and where to go on from */
+	enum counter failed;	/* 0 = a port was found; otherwise why not (so far) */
+};
+
+static long try_port(__u32 i, struct port_search *s)
+{
+	__u32 offset = i ? (s->start + (i - 1) * PORT_STRIDE) % s->count : s->preferred;
+
+	s->key.destination_port = bpf_htons(s->first + offset);
+
+	long error = bpf_map_update_elem(&flows, &s->key, &s->flow, BPF_NOEXIST);
+
+	if (error == -EEXIST)
+		return 0;
+	s->failed = error ? DROP_TABLE_FULL : 0;
+	return 1;
+}
+
+/* Takes a free port of the slot for this record: the source port's image in it, where that may be, or the first that is found from elsewhere on. */
+static __always_inline enum counter take_port(struct record *r, __u32 index, const struct public_address *address)
+{
+	struct port_search search = {
+		.key = inbound_key(r),
+		.flow = { .record = index, .generation = r->generation, .direction = INBOUND },
+		.first = first_port_of(r->slot, address),
+		.count = address->ports_per_slot,
+		.failed = DROP_NO_PORT,
+	};
+
+	if (!search.count)
+		return DROP_NO_OWNER;
+
+	/* Elsewhere for each, so that those who like the same ports do not queue up behind each other. */
+	__u32 hash = mix32(mix32(bpf_ntohl(r->inside_address)) ^ bpf_ntohs(r->inside_port));
+
+	hash = mix32(mix32(hash ^ bpf_ntohl(r->remote_address)) ^ bpf_ntohs(r->remote_port));
+	search.start = hash % search.count;
+	/* UDP whose mapping depends on the remote must not look as if it did not, only because ports are plenty (RFC 4787 REQ-7). */
+	if ((r->protocol_network & 0xff & ~COVERING) == IPPROTO_UDP && r->remote_address)
+		search.preferred = search.start;
+	else
+		search.preferred = (__u16)(bpf_ntohs(r->inside_port) - FIRST_PORT) % search.count;
+	bpf_loop(search.count + 1, try_port, &search, 0);
+	r->public_port = search.key.destination_port;
+	return search.failed;
+}
+
+/*
+ * A new child for the mapping that covers it, made if there is none. Returns 0 or the counter of the reason why there is none; the
+ * session takes over where the mapping leads.
+ */
+static __always_inline enum counter refer(struct record *session, enum dependence dependence,
+					  const struct public_address *address)
+{
+	struct record wanted = *session;
+	__u32 index;
+
+	cover(&wanted, dependence);
+
+	struct flow_key key = outbound_key(&wanted);
+	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
+
+	if (flow) {
+		struct record *m = record_of(flow);
+
+		/* Its slot moved away and it was not swept yet, or it is being freed. */
+		if (!m || !owned(m->slot) || take_reference(m))
+			return DROP_NO_PORT;
+		/* The endpoint keeps its mapping even when the slot functions would choose another slot by now. */
+		session->parent = flow->record;
+		session->slot = m->slot;
+		session->public_address = m->public_address;
+		session->public_port = m->public_port;
+		return 0;
+	}
+
+	struct record *m = take_record(&index);
+
+	if (!m)
+		return DROP_TABLE_FULL;
+	wanted.generation = m->generation;
+	wanted.kind = MAPPING;
+	wanted.references = 1;
+	*m = wanted;
+
+	enum counter failed = take_port(m, index, address);
+
+	if (failed) {
+		give_back(m, index);
+		return failed;
+	}
+	if (insert(&key, index, m, OUTBOUND)) {
+		key = inbound_key(m);
+		bpf_map_delete_elem(&flows, &key);
+		give_back(m, index);
+		return DROP_TABLE_FULL;
+	}
+	session->parent = index;
+	session->public_port = m->public_port;
+	return 0;
+}
+
+/* Puts the permission of the remote's address between a mapping and its new child. */
+static __always_inline enum counter permit(struct record *session)
+{
+	struct record wanted = *session;
+	__u32 index = session->parent;
+
+	cover(&wanted, ADDRESS_DEPENDENT);
+
+	struct flow_key key = inbound_key(&wanted);
+	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
+
+	if (flow) {
+		struct record *p = record_of(flow), *m = bpf_map_lookup_elem(&records, &index);
+
+		if (!p || !m || p->kind != PERMISSION || p->parent != index || take_reference(p))
+			return DROP_TABLE_FULL;
+		__sync_fetch_and_sub(&m->references, 1);
+		session->parent = flow->record;
+		return 0;
+	}
+
+	struct record *p = take_record(&index);
+
+	if (!p)
+		return DROP_TABLE_FULL;
+	wanted.generation = p->generation;
+	wanted.kind = PERMISSION;
+	wanted.references = 1;
+	*p = wanted;
+	if (insert(&key, index, p, INBOUND)) {
+		give_back(p, index);
+		return DROP_TABLE_FULL;
+	}
+	session->parent = index;
+	return 0;
+}
+
+/*
+ * Takes back a reference of a session that could not be made. What the session would have been the first child of goes; what was there
+ * without children before rests on as it did.
+ */
+static __always_inline void give_up(struct record *session)
+{
+	__u32 index = session->parent;
+
+	for (int level = 0; level < 2; level++) {
+		struct record *r = bpf_map_lookup_elem(&records, &index);
+
+		if (!r || (r->kind != MAPPING && r->kind != PERMISSION))
+			return;
+
+		__u32 parent = r->parent;
+
+		if (__sync_fetch_and_sub(&r->references, 1) != 1 || (r->kind == MAPPING && r->seen_out) || !kill(r))
+			return;
+		free_record(r, index);
+		index = parent;
+	}
+}
+
+/* Gives a new session its public port, by itself or through a mapping, and its inbound entry. Returns 0 or the counter of the reason why not. */
+static __always_inline enum counter map_flow(struct record *r, __u32 index, const struct gateway *gateway,
+					     const struct public_address *address)
+{
+	__u8 protocol = r->protocol_network & 0xff;
+	enum dependence mapping = mapping_of(gateway, protocol);
+
+	if (mapping == ADDRESS_AND_PORT_DEPENDENT)
+		return take_port(r, index, address);
+
+	enum counter failed = refer(r, mapping, address);
+
+	if (failed)
+		return failed;
+	if (mapping == ENDPOINT_INDEPENDENT && filtering_of(gateway, protocol) == ADDRESS_DEPENDENT)
+		failed = permit(r);
+
+	struct flow_key in = inbound_key(r);
+
+	if (!failed && insert(&in, index, r, INBOUND))
+		failed = DROP_TABLE_FULL;
+	if (failed)
+		give_up(r);
+	return failed;
+}
+
+/* The mapping or permission that stands under a key and has sessions, in a slot of ours. */
+static __always_inline struct record *live_at(const struct flow_key *key)
+{
+	struct flow *flow = bpf_map_lookup_elem(&flows, key);
+	struct record *r = flow ? record_of(flow) : 0;
+
+	if (!r || (r->kind != MAPPING && r->kind != PERMISSION) || !r->references || r->references & DEAD)
+		return 0;
+	return owned(r->slot) ? r : 0;
+}
+
+/* What lets in a packet from a remote that has no session; 0 when nothing does. */
+static __always_inline struct record *admitting(const struct gateway *gateway, __u8 protocol, __be32 remote, __be32 address,
+						__be16 port)
+{
+	enum dependence filtering = filtering_of(gateway, protocol);
+	struct flow_key key = {
+		.source = filtering == ENDPOINT_INDEPENDENT ? 0 : remote,
+		.destination = address,
+		.destination_port = port,
+		.protocol_network = protocol | COVERING,
+	};
+
+	/* An address of zeros, which no remote has, would pass for any. */
+	if (filtering == ADDRESS_AND_PORT_DEPENDENT || (filtering == ADDRESS_DEPENDENT && !remote))
+		return 0;
+	return live_at(&key);
+}
+
+/* What let in the packet that an outbound one without a session answers. */
+static __always_inline struct record *answered_through(const struct packet *p, __u32 network, const struct gateway *gateway)
+{
+	enum dependence mapping = mapping_of(gateway, p->protocol);
+	struct flow_key key = {
+		.source = p->source,
+		.destination = mapping == ENDPOINT_INDEPENDENT ? 0 : p->destination,
+		.source_port = p->source_port,
+		.destination_port = mapping == ADDRESS_AND_PORT_DEPENDENT ? p->destination_port : 0,
+		.protocol_network = p->protocol | COVERING | network << 8,
+	};
+	struct record *m = live_at(&key);
+
+	return m ? admitting(gateway, p->protocol, p->destination, m->public_address, m->public_port) : 0;
+}
