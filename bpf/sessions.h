@@ -25,13 +25,30 @@ static __always_inline struct record *find_session(const struct packet *p, __u32
 	return r && r->kind == SESSION && owned(r->slot) ? r : 0;
 }
 
+static __always_inline int is_over(const struct record *r)
+{
+	return (r->tcp_out | r->tcp_in) & SEEN_RST || r->tcp_out & r->tcp_in & SEEN_FIN;
+}
+
+/*
+ * A SYN begins a connection anew that was over. Anything else but a reset, after a reset, says that this one was not believed by the other
+ * side (RFC 7857, section 2.2): the connection goes on.
+ */
+static __always_inline void revive(struct record *r, __u8 flags)
+{
+	__u8 kept = flags & SEEN_SYN ? 0 : SEEN_SYN | SEEN_FIN;
+
+	r->tcp_out &= kept;
+	r->tcp_in &= kept;
+}
+
 static __always_inline void note(struct record *r, const struct packet *p, enum direction direction, __u64 now)
 {
 	__u8 flags = p->tcp_flags & (SEEN_SYN | SEEN_FIN | SEEN_RST);
 
+	if (is_over(r) && !(flags & SEEN_RST))
+		revive(r, flags);
 	if (direction == OUTBOUND) {
-		if (flags & SEEN_SYN && ((r->tcp_out | r->tcp_in) & SEEN_RST || r->tcp_out & r->tcp_in & SEEN_FIN))
-			r->tcp_out = r->tcp_in = 0;
 		/* Written only when it changes, so that a busy session does not keep its cache line moving between CPUs. */
 		if (r->seen_out != now)
 			r->seen_out = now;

@@ -13,7 +13,8 @@ static __always_inline enum protocol_timeout timeout_of(const struct record *r)
 {
 	switch (r->protocol_network & 0xff) {
 	case IPPROTO_TCP:
-		if ((r->tcp_out | r->tcp_in) & (SEEN_FIN | SEEN_RST))
+		/* Closed by one side alone it may go on for long. */
+		if (is_over(r))
 			return TCP_TRANSITORY;
 		return r->tcp_out & r->tcp_in & SEEN_SYN ? TCP_ESTABLISHED : TCP_HALF_OPEN;
 	case IPPROTO_UDP:
@@ -25,12 +26,15 @@ static __always_inline enum protocol_timeout timeout_of(const struct record *r)
 
 static __always_inline int ended(const struct record *r, __u64 now)
 {
-	__u64 seen = r->seen_out > r->seen_in ? r->seen_out : r->seen_in;
+	__u64 seen = r->seen_out;
 	__u32 gateway_index = r->gateway;
 	struct gateway *gateway = bpf_map_lookup_elem(&gateways, &gateway_index);
 
 	if (!gateway || !gateway->address_count || !owned(r->slot))
 		return 1;
+	/* UDP from outside keeps nothing alive unless told (RFC 4787 REQ-6). */
+	if (r->seen_in > seen && ((r->protocol_network & 0xff) != IPPROTO_UDP || gateway->inbound_refreshes_udp))
+		seen = r->seen_in;
 	/* Another CPU may have noted a packet after `now` was read. */
 	return now > seen && now - seen >= gateway->timeouts[timeout_of(r)] * 1000000000ULL;
 }

@@ -98,12 +98,14 @@ function behaviour(): fc.Arbitrary<NatBehaviour> {
       tcp: dependences(),
       holdDownSeconds: fc.constantFrom(0, 15, 55),
       tcpReset: fc.boolean(),
+      refreshed: fc.boolean(),
     })
-    .map(({ udp, tcp, holdDownSeconds, tcpReset }) => ({
+    .map(({ udp, tcp, holdDownSeconds, tcpReset, refreshed }) => ({
       ...DEFAULT_BEHAVIOUR,
       mapping: { udp: udp.mapping, tcp: tcp.mapping },
       filtering: { udp: udp.filtering, tcp: tcp.filtering },
       timeouts: TIMEOUTS,
+      inboundRefresh: { udp: refreshed },
       holdDownSeconds,
       failFast: { ...DEFAULT_BEHAVIOUR.failFast, tcpReset },
     }));

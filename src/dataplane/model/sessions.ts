@@ -123,16 +123,7 @@ export function notePacket(
   tcpFlags: number,
   now: number,
 ): State {
-  const { outbound, inbound } = record;
-  const over = outbound.rst || inbound.rst || (outbound.fin && inbound.fin);
-  const begunAnew = direction === "outbound" && (tcpFlags & TCP_FLAG.syn) !== 0 && over;
-  const session = begunAnew
-    ? {
-        ...record,
-        outbound: { ...NOTHING_SEEN, at: outbound.at },
-        inbound: { ...NOTHING_SEEN, at: inbound.at },
-      }
-    : record;
+  const session = revived(record, tcpFlags);
   const before = session[direction];
   const notes = {
     at: now,
@@ -141,6 +132,24 @@ export function notePacket(
     rst: before.rst || (tcpFlags & TCP_FLAG.rst) !== 0,
   };
   return changeRecord(state, index, { ...session, [direction]: notes });
+}
+
+/**
+ * Step 17: what a packet makes of a connection that seems to be over. A SYN begins it anew. Anything else but a reset, after a reset, says that this
+ * one was not believed by the other side (RFC 7857, section 2.2): the connection goes on.
+ */
+function revived(session: Session, tcpFlags: number): Session {
+  const { outbound, inbound } = session;
+  const reset = outbound.rst || inbound.rst;
+  if ((tcpFlags & TCP_FLAG.rst) !== 0 || !(reset || (outbound.fin && inbound.fin))) return session;
+  if (tcpFlags & TCP_FLAG.syn) {
+    return {
+      ...session,
+      outbound: { ...NOTHING_SEEN, at: outbound.at },
+      inbound: { ...NOTHING_SEEN, at: inbound.at },
+    };
+  }
+  return { ...session, outbound: { ...outbound, rst: false }, inbound: { ...inbound, rst: false } };
 }
 
 /** Ends a session at `now` (ms), and what nobody needs without it. */

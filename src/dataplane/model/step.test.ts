@@ -86,6 +86,18 @@ test("a SYN on a connection that was reset or closed on both sides begins it ane
   }
 });
 
+test("a remote's SYN on a connection that is over begins it anew as well", () => {
+  const node = newBench();
+  const out = node.receive(segment(syn)).packet!;
+  node.receive(segment(rst));
+  node.receive(replyTo(out, syn)!, "outside");
+  const [session] = sessionsOf(node.state());
+  assert.deepEqual(
+    [session?.outbound.rst, session?.outbound.syn, session?.inbound.syn],
+    [false, false, true],
+  );
+});
+
 test("a SYN on a connection that only one side has closed changes nothing", () => {
   const node = newBench();
   node.receive(segment(syn));

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { TCP_FLAG } from "../packet.ts";
 import {
   type Bench,
+  behaving,
   datagram,
   ENDPOINT,
   EXAMPLE,
@@ -39,19 +40,62 @@ test("an established TCP connection ends after two hours and four minutes of sil
   assertEndsAfter(node, 7440);
 });
 
-test("a TCP connection that is opening, closing or reset ends after four minutes of silence (RFC 5382 REQ-5)", () => {
-  const opening = newBench();
-  opening.receive(segment(syn));
-  assertEndsAfter(opening, 240);
-  for (const flags of [fin | ack, rst]) {
-    const outbound = newBench();
-    openConnection(outbound);
-    outbound.receive(segment(flags));
-    assertEndsAfter(outbound, 240);
-    const inbound = newBench();
-    inbound.receive(replyTo(openConnection(inbound), flags)!, "outside");
-    assertEndsAfter(inbound, 240);
+test("a TCP connection that is opening, closed or reset ends after four minutes of silence, each time its own (RFC 5382 REQ-5, RFC 7857)", () => {
+  const { timeouts } = EXAMPLE.gateways[0]!.behaviour;
+  const apart = behaving({ timeouts: { ...timeouts, tcpHalfOpen: 30 } });
+  for (const [world, seconds] of [
+    [EXAMPLE, 240],
+    [apart, 30],
+  ] as const) {
+    const opening = newBench(world);
+    opening.receive(segment(syn));
+    assertEndsAfter(opening, seconds);
   }
+  for (const [ours, theirs] of [
+    [fin | ack, fin | ack],
+    [rst, undefined],
+    [undefined, rst],
+  ]) {
+    const node = newBench(apart);
+    const out = openConnection(node);
+    if (ours !== undefined) node.receive(segment(ours));
+    if (theirs !== undefined) node.receive(replyTo(out, theirs)!, "outside");
+    assertEndsAfter(node, 240);
+  }
+});
+
+test("a connection that one side has closed may go on for as long as an established one", () => {
+  for (const role of ["inside", "outside"] as const) {
+    const node = newBench();
+    const out = openConnection(node);
+    node.receive(role === "inside" ? segment(fin | ack) : replyTo(out, fin | ack)!, role);
+    assertEndsAfter(node, 7440);
+  }
+});
+
+test("a reset that the other side did not believe is forgotten with its next packet (RFC 7857, section 2.2)", () => {
+  const node = newBench();
+  const out = openConnection(node);
+  node.receive(replyTo(out, rst)!, "outside");
+  node.wait(200);
+  node.receive(segment(ack));
+  assertEndsAfter(node, 7440);
+  const again = newBench();
+  const sent = openConnection(again);
+  again.receive(segment(rst));
+  again.receive(replyTo(sent, ack)!, "outside");
+  again.receive(segment(rst));
+  assertEndsAfter(again, 240);
+});
+
+test("two endpoints that open to each other at the same time have one connection (RFC 5382 REQ-2)", () => {
+  const node = newBench();
+  const out = node.receive(segment(syn)).packet!;
+  node.receive(replyTo(out, syn)!, "outside");
+  node.receive(segment(syn | ack));
+  node.receive(replyTo(out, syn | ack)!, "outside");
+  assert.equal(sessionsOf(node.state()).length, 1);
+  assertEndsAfter(node, 7440);
 });
 
 test("UDP ends after five minutes of silence, a ping after one", () => {
@@ -63,14 +107,26 @@ test("UDP ends after five minutes of silence, a ping after one", () => {
   assertEndsAfter(icmp, 60);
 });
 
-test("a packet of either direction keeps a session", () => {
-  const node = newBench();
-  const out = node.receive(datagram()).packet!;
-  assert.equal(node.wait(299), 0);
-  node.receive(replyTo(out, 0)!, "outside");
-  assert.equal(node.wait(299), 0);
-  node.receive(datagram());
-  assertEndsAfter(node, 300);
+test("only what an endpoint sends keeps a UDP session, unless the gateway says otherwise (RFC 4787 REQ-6)", () => {
+  for (const udp of [false, true]) {
+    const node = newBench(behaving({ inboundRefresh: { udp } }));
+    const out = node.receive(datagram()).packet!;
+    assert.equal(node.wait(200), 0);
+    node.receive(datagram());
+    assert.equal(node.wait(200), 0);
+    node.receive(replyTo(out, 0)!, "outside");
+    assertEndsAfter(node, udp ? 300 : 100);
+  }
+});
+
+test("a packet of either direction keeps a TCP connection and a ping", () => {
+  for (const packet of [segment(syn), ping(1)]) {
+    const node = newBench();
+    const out = node.receive(packet).packet!;
+    assert.equal(node.wait(59), 0);
+    node.receive(replyTo(out, ack)!, "outside");
+    assertEndsAfter(node, packet.readUInt8(23) === 1 ? 60 : 240);
+  }
 });
 
 test("a packet that belongs to no session keeps nothing", () => {

@@ -29,20 +29,24 @@ export function sweep(config: ModelConfig, state: State, now: number): Swept {
 function isOver(config: ModelConfig, session: Session, now: number): boolean {
   const gateway = config.gateways.get(session.slot.gateway);
   if (!gateway || ownerOfSlot(config, session.slot).kind !== "self") return true;
-  return now - lastSeen(session) >= timeoutSeconds(gateway, session) * 1000;
+  return now - lastRefreshed(gateway, session) >= timeoutSeconds(gateway, session) * 1000;
 }
 
-/** When the last packet of either direction was seen (ms). */
-export function lastSeen({ outbound, inbound }: Session): number {
-  return Math.max(outbound.at ?? Number.NEGATIVE_INFINITY, inbound.at ?? Number.NEGATIVE_INFINITY);
+/** When the last packet was seen (ms) that keeps the session: UDP from outside does not unless told (RFC 4787 REQ-6). */
+function lastRefreshed({ behaviour }: Gateway, { protocol, outbound, inbound }: Session): number {
+  const counts = protocol !== "udp" || behaviour.inboundRefresh.udp;
+  return Math.max(outbound.at ?? 0, counts ? (inbound.at ?? 0) : 0);
 }
 
-/** The timeout that holds for a session by what its packets have shown (RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2). */
+/**
+ * The timeout that holds for a session by what its packets have shown (RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2). A connection that only one
+ * side has closed may go on for long; it counts as established (as in RFC 6146, section 3.5.2.2).
+ */
 export function timeoutSeconds(
   { behaviour: { timeouts } }: Gateway,
   { protocol, outbound, inbound }: Session,
 ): number {
   if (protocol !== "tcp") return timeouts[protocol];
-  if (outbound.fin || outbound.rst || inbound.fin || inbound.rst) return timeouts.tcpTransitory;
+  if (outbound.rst || inbound.rst || (outbound.fin && inbound.fin)) return timeouts.tcpTransitory;
   return outbound.syn && inbound.syn ? timeouts.tcpEstablished : timeouts.tcpHalfOpen;
 }
