@@ -61,6 +61,14 @@ test("the loss of most gateways is obeyed only when none of the lost ones is dec
   assert.match(verdict.message, /last good configuration stands; .*if it is meant/);
 });
 
+test("the loss of gateways that a rollout withholds is obeyed, and of no others", () => {
+  const withheld = [...keys(4, 10)];
+  const judgeKept = (config: NodeConfig): string =>
+    reasonOf(judge(config, { held: nodeConfig(10), declared: keys(0, 10) }));
+  assert.equal(judgeKept(nodeConfig(4, { withheld })), "obey");
+  assert.equal(judgeKept(nodeConfig(3, { withheld })), "Emptied");
+});
+
 test("a configuration that was made anew with most gateways gone is doubted without asking", () => {
   const verdict = judge(madeAnew(nodeConfig(0)), { held: nodeConfig(4), declared: new Set() });
   assert.equal(reasonOf(verdict), "Emptied");

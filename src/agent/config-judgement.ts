@@ -37,7 +37,8 @@ export type Verdict =
  * - a NodeConfig that is gone although the node had one;
  * - one of another cell, or one that contradicts itself;
  * - one that has less than half of the gateways that the node has. It is obeyed all the same when it is the same object (uid) and
- *   either the node had a single gateway, or none of those that are gone is declared any more: then people deleted them.
+ *   either the node had a single gateway, or none of those that are gone is declared any more: then people deleted them. Those that a rollout
+ *   withholds from this node count as not declared: a store that has lost something does not say so.
  */
 export function judgeConfig(news: ConfigNews, context: JudgementContext): Verdict {
   const { held, node, cell } = context;
@@ -76,7 +77,8 @@ function judgeLoss(config: NodeConfig, { node, held, declared }: JudgementContex
   if (!declared) return { verdict: "ask" };
   const kept = new Set(config.spec.gateways.map((g) => gatewayKey(g.namespace, g.name)));
   const lost = held.spec.gateways.map((g) => gatewayKey(g.namespace, g.name)).filter((key) => !kept.has(key));
-  const stillDeclared = lost.filter((key) => declared.has(key));
+  const withheld = new Set(config.spec.withheld);
+  const stillDeclared = lost.filter((key) => declared.has(key) && !withheld.has(key));
   if (stillDeclared.length === 0) return { verdict: "obey" };
   return doubt(
     "Emptied",

@@ -75,6 +75,20 @@ const COLUMNS: { readonly [K in Kind]: readonly Column<K>[] } = {
     { header: "GATEWAYS", cell: ({ spec }) => `${spec.gateways.length}` },
     { header: "GENERATION", cell: ({ metadata }) => `${metadata.generation}` },
   ],
+  Rollout: [
+    { header: "NUMBER", cell: ({ spec }) => `${spec.number}` },
+    { header: "PHASE", cell: ({ spec }) => spec.stage.phase },
+    {
+      header: "WAVE",
+      cell: ({ spec: { stage } }) => (stage.phase === "rolling" ? `${stage.wave}` : ""),
+    },
+    {
+      header: "NODES",
+      cell: ({ spec: { stage } }) =>
+        stage.phase === "rolling" ? `${Object.keys(stage.released).length}` : "",
+    },
+    { header: "LAST", cell: ({ spec }) => spec.events.at(-1)?.reason ?? "" },
+  ],
   Lease: [
     { header: "CELL", cell: ({ spec }) => spec.cell },
     { header: "RENEWALS", cell: ({ spec }) => `${spec.renewals}` },

@@ -13,6 +13,7 @@ import { formatAge } from "./age.ts";
 import { LAST_APPLIED } from "./apply.ts";
 import type { Facts, Row } from "./facts.ts";
 import { formatRange, mergedPorts, nodeName, slotsByOwner } from "./owned-slots.ts";
+import { rolloutFacts } from "./rollout-facts.ts";
 
 /** Other objects that say something about the one described; those of kinds that say nothing about it may be left out. */
 export interface Related {
@@ -39,6 +40,8 @@ export function describe(object: AnyObject, related: Related, now: number): Fact
       return { ...identity(object, now), ...nodeConfigFacts(object) };
     case "Leadership":
       return { ...identity(object, now), ...object.spec, ...object.status };
+    case "Rollout":
+      return { ...identity(object, now), ...rolloutFacts(object) };
     case "Epoch":
     case "Lease":
       return { ...identity(object, now), ...object.spec };

@@ -92,6 +92,7 @@ async function readAll(store: Store): Promise<Stored> {
     gateways: await list("NatGateway"),
     placements: await list("Placement"),
     nodeConfigs: await list("NodeConfig"),
+    rollouts: await list("Rollout"),
     leases: await list("Lease"),
   };
 }
@@ -100,7 +101,7 @@ async function readAll(store: Store): Promise<Stored> {
 async function assertConverged(store: Store, members: Members): Promise<void> {
   const stored = await readAll(store);
   const writes = writesFor(plan({ ...stored, members }), stored, members, "");
-  assert.deepEqual(writes, { placements: [], nodeConfigs: [], statuses: [], leases: [] });
+  assert.deepEqual(writes, { placements: [], rollouts: [], nodeConfigs: [], statuses: [], leases: [] });
 }
 
 /** Waits until the controller has done several rounds without writing anything, and nothing in the store has changed meanwhile. */

@@ -16,6 +16,7 @@ import type { Store } from "../store/store.ts";
 import { startTaskLoop } from "../task-loop.ts";
 import { makeControllerMetrics } from "./metrics.ts";
 import { type PublishReport, publish } from "./publish.ts";
+import { makeStaging } from "./rollouts.ts";
 import { openView } from "./view.ts";
 import { type SameConfig, type Stored, type Writes, writesFor } from "./writes.ts";
 
@@ -79,7 +80,8 @@ export function startController(options: ControllerOptions): Controller {
     };
     await view.untilSeen(report.done, SEEN_MS, ending.signal);
     failures = report.failed.length + report.overtaken.length > 0 ? failures + 1 : 0;
-    return failures === 0 ? RESYNC_MS : Math.min(RETRY_MS.max, RETRY_MS.first * 2 ** (failures - 1));
+    const restMs = Math.min(RESYNC_MS, thought.wakeMs);
+    return failures === 0 ? restMs : Math.min(RETRY_MS.max, RETRY_MS.first * 2 ** (failures - 1));
   };
   const loop = startTaskLoop(round, 0, clock);
   const view = openView(store, kick, { clock });
@@ -102,6 +104,8 @@ interface Round {
   readonly planMs: number;
   readonly doubted: readonly string[];
   readonly writes: Writes;
+  /** Milliseconds until a rollout may go on. */
+  readonly wakeMs: number;
 }
 
 /** What the controller remembers between rounds, all of it only to be quicker or to know what is news. */
@@ -109,6 +113,7 @@ function makeBrain({ membership, logger, registry, clock = SYSTEM_CLOCK }: Contr
   const record = makeControllerMetrics(registry);
   const planner = createPlanner();
   const sameConfig = rememberSameConfigs();
+  const stage = makeStaging(sameConfig);
   let presences: Presences = new Map();
   let doubtedBefore = "";
 
@@ -120,8 +125,12 @@ function makeBrain({ membership, logger, registry, clock = SYSTEM_CLOCK }: Contr
       const plan = planner({ ...stored, members: weighed.members, doubted: weighed.doubted });
       const planMs = performance.now() - started;
       const time = new Date(clock.now()).toISOString();
-      const writes = writesFor(plan, stored, membership.current(), time, sameConfig);
-      return { plan, planMs, doubted: [...weighed.doubted.values()].flat(), writes };
+      const moment = { members: weighed.members, now: clock.elapsed(), time };
+      const staged = stage(plan, stored, moment);
+      const members = membership.current();
+      const writes = writesFor(staged.plan, stored, members, time, sameConfig, staged.rollouts);
+      const doubted = [...weighed.doubted.values()].flat();
+      return { plan, planMs, doubted, writes, wakeMs: staged.wakeMs ?? RESYNC_MS };
     },
     tell: ({ plan, planMs, doubted }: Round, { done, overtaken, failed }: PublishReport): void => {
       const figures = {

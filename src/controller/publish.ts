@@ -28,14 +28,15 @@ export interface PublishReport {
 const AT_ONCE = 16;
 
 /**
- * Writes placements, then configurations, then the rest. What fails for one object does not stop the others; but when a placement
- * could not be written, or the store is away, nothing that comes after it is tried. Stops early when the signal aborts.
+ * Writes placements and rollouts, then configurations, then the rest. What fails for one object does not stop the others; but when a placement
+ * or a rollout could not be written, or the store is away, nothing that comes after it is tried. Stops early when the signal aborts.
  */
 export async function publish(store: Store, writes: Writes, signal: AbortSignal): Promise<PublishReport> {
   const done: Done[] = [];
   const overtaken: Failure[] = [];
   const failed: Failure[] = [];
-  for (const batch of [writes.placements, writes.nodeConfigs, [...writes.statuses, ...writes.leases]]) {
+  const ground = [...writes.placements, ...writes.rollouts];
+  for (const batch of [ground, writes.nodeConfigs, [...writes.statuses, ...writes.leases]]) {
     await forEachOf(batch, AT_ONCE, async (write) => {
       const away = failed.some(({ error }) => error.transient);
       if (signal.aborted || away) return;
@@ -48,7 +49,7 @@ export async function publish(store: Store, writes: Writes, signal: AbortSignal)
         (isOvertaken(error) ? overtaken : failed).push(failure);
       }
     });
-    const broken = batch === writes.placements && overtaken.length + failed.length > 0;
+    const broken = batch === ground && overtaken.length + failed.length > 0;
     if (signal.aborted || broken || failed.some(({ error }) => error.transient)) break;
   }
   return { done, overtaken, failed };

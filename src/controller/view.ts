@@ -27,6 +27,7 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
     NatGateway: openMirror(store, { kind: "NatGateway" }, options),
     Placement: openMirror(store, { kind: "Placement" }, options),
     NodeConfig: openMirror(store, { kind: "NodeConfig" }, options),
+    Rollout: openMirror(store, { kind: "Rollout" }, options),
     Lease: openMirror(store, { kind: "Lease" }, options),
   } as const;
   const all = Object.values(mirrors);
@@ -41,6 +42,7 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
   follow(mirrors.NatGateway, onChange);
   follow(mirrors.Placement, onChange);
   follow(mirrors.NodeConfig, onChange);
+  follow(mirrors.Rollout, onChange);
   follow(mirrors.GatewayNode, onChange, matterOfNode);
   // Heartbeats are the business of the membership.
   follow(mirrors.Lease, onChange, () => undefined);
@@ -59,6 +61,7 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
       gateways: mirrors.NatGateway.items(),
       placements: mirrors.Placement.items(),
       nodeConfigs: mirrors.NodeConfig.items(),
+      rollouts: mirrors.Rollout.items(),
       leases: mirrors.Lease.items(),
     }),
     untilSeen: async (done, limitMs, signal) => {
@@ -104,8 +107,8 @@ function follow<K extends Kind>(
   });
 }
 
-/** Nodes report counters all the time; this is what the planner looks at. */
+/** Nodes report counters all the time; this is what the planner and the rollouts look at. */
 function matterOfNode({ metadata, spec, status }: GatewayNode): unknown {
   const conditions = status?.conditions.map(({ type, status: state }) => [type, state]);
-  return [metadata.uid, metadata.labels, spec, conditions];
+  return [metadata.uid, metadata.labels, spec, conditions, status?.applied];
 }

@@ -10,6 +10,7 @@ import { API_VERSION, type Metadata, mergeConditions } from "../model/meta.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Placement } from "../model/placement.ts";
+import type { Rollout, RolloutSpec } from "../model/rollout.ts";
 import { keyOfObject } from "../planner/order.ts";
 import type { NodeConfigSpec, Plan } from "../planner/plan.ts";
 import type { ObjectKey } from "../store/store.ts";
@@ -22,6 +23,7 @@ export interface Stored {
   readonly gateways: readonly NatGateway[];
   readonly placements: readonly Placement[];
   readonly nodeConfigs: readonly NodeConfig[];
+  readonly rollouts: readonly Rollout[];
   readonly leases: readonly Lease[];
 }
 
@@ -36,9 +38,10 @@ export type Write =
       readonly orphanOf: ObjectKey | undefined;
     };
 
-/** In this order: a configuration never speaks of a placement that is not stored. */
+/** In this order: a configuration never speaks of a placement, or follows from a step of a rollout, that is not stored. */
 export interface Writes {
   readonly placements: readonly Write[];
+  readonly rollouts: readonly Write[];
   readonly nodeConfigs: readonly Write[];
   readonly statuses: readonly Write[];
   /** Heartbeats of nodes that are no more. */
@@ -55,9 +58,11 @@ export function writesFor(
   members: Members,
   now: string,
   sameConfig: SameConfig = (config, planned) => isDeepStrictEqual(config.spec, planned),
+  rollouts: ReadonlyMap<string, RolloutSpec> = new Map(),
 ): Writes {
   return {
     placements: placementWrites(plan, stored),
+    rollouts: rolloutWrites(rollouts, stored),
     nodeConfigs: nodeConfigWrites(plan, stored, sameConfig),
     statuses: statusWrites(plan, stored, now),
     leases: leaseWrites(stored, members),
@@ -85,6 +90,23 @@ function placementWrites(plan: Plan, stored: Stored): Write[] {
     if (plan.placements.has(key)) continue;
     const { namespace, name } = placement.metadata;
     writes.push(deletion(placement, declared.has(key) ? undefined : { kind: "NatGateway", namespace, name }));
+  }
+  return writes;
+}
+
+function rolloutWrites(rollouts: ReadonlyMap<string, RolloutSpec>, stored: Stored): Write[] {
+  const known = new Map(stored.rollouts.map((rollout) => [rollout.metadata.name, rollout]));
+  const declared = new Set(stored.cells.map((cell) => cell.metadata.name));
+  const writes: Write[] = [];
+  for (const [name, spec] of rollouts) {
+    const existing = known.get(name);
+    if (!existing) {
+      const draft = { apiVersion: API_VERSION, kind: "Rollout", metadata: newMetadata(name), spec } as const;
+      writes.push({ action: "create", draft });
+    } else if (existing.spec !== spec) writes.push({ action: "update", draft: { ...existing, spec } });
+  }
+  for (const [name, rollout] of known) {
+    if (!declared.has(name)) writes.push(deletion(rollout, { kind: "Cell", name }));
   }
   return writes;
 }
@@ -154,7 +176,7 @@ function statusWrites(plan: Plan, stored: Stored, now: string): Write[] {
   return writes;
 }
 
-function deletion(object: Placement | NodeConfig | Lease, orphanOf: ObjectKey | undefined): Write {
+function deletion(object: Placement | NodeConfig | Rollout | Lease, orphanOf: ObjectKey | undefined): Write {
   const { namespace, name, resourceVersion } = object.metadata;
   return { action: "delete", key: { kind: object.kind, namespace, name }, resourceVersion, orphanOf };
 }

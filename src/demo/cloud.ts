@@ -7,6 +7,7 @@ import { NODE_READY } from "../model/gateway-node.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
 import type { Condition } from "../model/meta.ts";
 import { GATEWAY_READY, type NatGateway } from "../model/nat-gateway.ts";
+import { ROLLED_OUT } from "../rollout/progress.ts";
 import type { CommandResult } from "../run-command.ts";
 
 const POLL_MS = 100;
@@ -66,12 +67,13 @@ export async function nodesReady(
   });
 }
 
-/** Waits until a gateway is ready by its spec of now and all live nodes have applied their configuration. */
+/** Waits until a gateway is ready by its spec of now, its rollout has reached all nodes, and they have applied their configuration. */
 export async function gatewayReady(lab: Lab, name: string, timeoutMs = 30_000): Promise<NatGateway> {
   const gateway = await eventually(`gateway ${name} ready`, timeoutMs, async () => {
     const found = (await listObjects(lab, "NatGateway")).find((g) => g.metadata.name === name);
     const current = found?.status?.observedGeneration === found?.metadata.generation;
-    return current && holds(found?.status?.conditions, GATEWAY_READY) ? found : undefined;
+    const conditions = found?.status?.conditions;
+    return current && holds(conditions, GATEWAY_READY) && holds(conditions, ROLLED_OUT) ? found : undefined;
   });
   await configsApplied(lab, Object.keys(gateway.status?.owners ?? {}), timeoutMs);
   return gateway;

@@ -4,6 +4,32 @@ import { integerField, portField } from "./fields.ts";
 import { conditionSchema, objectSchema } from "./meta.ts";
 import { cellRoutingSchema } from "./routing.ts";
 
+const rolloutNumberField = integerField(1, Number.MAX_SAFE_INTEGER).optional();
+
+/** How changes of policy reach the nodes; see docs/rollout.md. */
+const rolloutSettingsSchema = z.strictObject({
+  /** So many nodes take up a change first; with 0 it goes to all of them at once. */
+  canaries: integerField(0, 100).default(1),
+  /** Then so much of the cell's nodes, wave by wave, and in the end all. */
+  percents: z.array(integerField(1, 100)).max(10, "has more than 10 waves; leave some out").default([25]),
+  /** How long the nodes of a wave must work well before the next wave. */
+  bakeSeconds: integerField(0, 86_400).default(5),
+  /** How long a node may take to report that it has applied what it was given. */
+  reportSeconds: integerField(1, 3600).default(30),
+  /** By so many percentage points may the share of packets that a node drops rise. */
+  maxDropRisePercent: integerField(0, 100).default(2),
+  /** No further wave begins. */
+  paused: z.boolean().default(false),
+  /** The rollout of this number is not wanted: all nodes go back to what was good before. */
+  undo: rolloutNumberField,
+  /** The rollout of this number was stopped, and is tried again. */
+  retry: rolloutNumberField,
+});
+
+export type RolloutSettings = z.output<typeof rolloutSettingsSchema>;
+
+export const DEFAULT_ROLLOUT: RolloutSettings = rolloutSettingsSchema.parse({});
+
 export const cellSchema = objectSchema(
   "Cell",
   z.strictObject({
@@ -23,6 +49,7 @@ export const cellSchema = objectSchema(
       .default({ ttlSeconds: 3, maxLossPercent: 50 }),
     /** What the nodes announce to the fabric. Left out: nothing, the routes toward them are somebody else's work. */
     routing: cellRoutingSchema.optional(),
+    rollout: rolloutSettingsSchema.default(DEFAULT_ROLLOUT),
   }),
   z.strictObject({
     observedGeneration: z.number().int().default(0),

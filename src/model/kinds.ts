@@ -9,6 +9,7 @@ import { leaseSchema } from "./lease.ts";
 import { natGatewaySchema } from "./nat-gateway.ts";
 import { nodeConfigSchema } from "./node-config.ts";
 import { placementSchema } from "./placement.ts";
+import { rolloutSchema } from "./rollout.ts";
 
 const KIND_TABLE = {
   Cell: { plural: "cells", short: [], namespaced: false, system: false, schema: cellSchema },
@@ -41,6 +42,7 @@ const KIND_TABLE = {
     system: true,
     schema: nodeConfigSchema,
   },
+  Rollout: { plural: "rollouts", short: [], namespaced: false, system: true, schema: rolloutSchema },
   Lease: { plural: "leases", short: [], namespaced: false, system: true, schema: leaseSchema },
   Leadership: {
     plural: "leaderships",

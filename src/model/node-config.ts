@@ -24,6 +24,22 @@ export const gatewayConfigSchema = z.strictObject({
 
 export type GatewayConfig = z.output<typeof gatewayConfigSchema>;
 
+/**
+ * The fields of a gateway that say who owns which slot. All nodes must agree on them, so they go to all at once; the others are policy, and a
+ * rollout brings them to a few nodes first.
+ */
+const OWNERSHIP_FIELDS = { portsPerSlot: true, nodes: true, addresses: true } as const;
+
+export const gatewayPolicySchema = gatewayConfigSchema.omit(OWNERSHIP_FIELDS);
+
+export type GatewayPolicy = z.output<typeof gatewayPolicySchema>;
+
+/** A gateway's configuration without the fields that say who owns which slot. */
+export function gatewayPolicy(gateway: GatewayConfig): GatewayPolicy {
+  const { portsPerSlot: _, nodes: __, addresses: ___, ...policy } = gateway;
+  return policy;
+}
+
 export const nodeConfigSchema = objectSchema(
   "NodeConfig",
   z.strictObject({
@@ -38,6 +54,8 @@ export const nodeConfigSchema = objectSchema(
     gateways: z.array(gatewayConfigSchema),
     /** What to announce, and to whom; left out: nothing. */
     routing: routingConfigSchema.optional(),
+    /** `namespace/name` of gateways that are planned, but that a rollout keeps from this node (still, or again). */
+    withheld: z.array(z.string()).optional(),
   }),
   z.strictObject({}),
 );

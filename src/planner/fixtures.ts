@@ -1,7 +1,7 @@
 /** What tests of the planner share: little clouds, and the store's part in planning. */
 import type { MemberState } from "../membership/membership.ts";
 import type { AddressPool } from "../model/address-pool.ts";
-import type { Cell } from "../model/cell.ts";
+import { type Cell, DEFAULT_ROLLOUT } from "../model/cell.ts";
 import { type GatewayNode, ZONE_LABEL } from "../model/gateway-node.ts";
 import { API_VERSION, type Condition, type Metadata } from "../model/meta.ts";
 import { DEFAULT_BEHAVIOUR } from "../model/nat-behaviour.ts";
@@ -21,7 +21,8 @@ export function condition(type: string, status: Condition["status"], observedGen
 }
 
 export function cell(name: string): Cell {
-  const spec = { vxlan: { port: 4789 }, membership: { ttlSeconds: 3, maxLossPercent: 50 } };
+  const membership = { ttlSeconds: 3, maxLossPercent: 50 };
+  const spec = { vxlan: { port: 4789 }, membership, rollout: DEFAULT_ROLLOUT };
   return { apiVersion: API_VERSION, kind: "Cell", metadata: metadata(name), spec };
 }
 
