@@ -43,6 +43,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./delete-command.ts")).deleteCommand(),
   },
   {
+    name: "rollout",
+    summary: "how far a change has come, and whether it goes on",
+    group: OBJECTS,
+    load: async () => (await import("./rollout-command.ts")).rolloutCommand(),
+  },
+  {
     name: "whois",
     summary: "who holds a public address and port, and which port range an endpoint has",
     group: QUESTIONS,

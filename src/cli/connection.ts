@@ -21,7 +21,7 @@ export function withConnection(command: Command): Command {
 
 /** The connection options of a command line; what stands after the command's name wins. */
 export function connectionOf(command: Command): ConnectionOptions {
-  const before: ConnectionOptions = command.parent?.opts() ?? {};
+  const before: ConnectionOptions = command.parent ? connectionOf(command.parent) : {};
   const after: ConnectionOptions = command.opts();
   return { ...before, ...after };
 }

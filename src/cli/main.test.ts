@@ -293,3 +293,37 @@ test("a server stops cleanly when it is told to, even with a watch open", async 
     await lineWith(watch.stderr!, "trying again");
   }
 });
+
+test("a rollout is paused, undone and resumed by what is declared on its cell", async (t) => {
+  const server = `file:${join(await folder(t, {}), "natto.db")}`;
+  await natto(["apply", "-f", EXAMPLE], { server });
+  assert.deepEqual((await natto(["rollout", "status"], { server })).code, 4);
+  const store = await openStore(server);
+  const policy = { digest: "a", gateways: [] };
+  const event = { at: "2026-11-24T00:00:00Z", rollout: 7, reason: "Began", message: "wave 1 reaches a" };
+  const spec = {
+    ...{ cell: "main", number: 7, good: policy, rejected: [], events: [event] },
+    stage: { phase: "rolling", target: policy, wave: 1, released: {} },
+  };
+  const metadata = { name: "main" };
+  await store.create(validateObject({ apiVersion: "natto.dev/v1alpha1", kind: "Rollout", metadata, spec }));
+  await store.close();
+
+  const status = await natto(["rollout", "status", "main"], { server });
+  assert.match(
+    status.stdout,
+    /^Phase: +rolling$[\s\S]*^ {2}2026-11-24T00:00:00Z +7 +Began +wave 1 reaches a$/m,
+  );
+  const declared = async () => {
+    const { stdout } = await natto(["get", "cell", "main", "-o", "json"], { server });
+    const { paused, undo, retry } = JSON.parse(stdout).spec.rollout;
+    return [paused, undo, retry];
+  };
+  assert.equal((await natto(["rollout", "pause"], { server })).code, 0);
+  assert.deepEqual(await declared(), [true, undefined, undefined]);
+  assert.match((await natto(["--server", server, "rollout", "undo", "main"])).stdout, /rollout 7/);
+  assert.deepEqual(await declared(), [true, 7, undefined]);
+  assert.equal((await natto(["rollout", "resume", "main"], { server })).code, 0);
+  assert.deepEqual(await declared(), [false, undefined, undefined]);
+  assert.equal((await natto(["rollout", "pause", "none"], { server })).code, 4);
+});

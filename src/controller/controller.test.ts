@@ -7,20 +7,21 @@ import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { NattoError } from "../errors.ts";
-import type { MemberState, Members } from "../membership/membership.ts";
+import type { Members } from "../membership/membership.ts";
 import { openStaticMembership } from "../membership/static-membership.ts";
 import { openStoreMembership } from "../membership/store-membership.ts";
-import type { Kind, ObjectOf } from "../model/kinds.ts";
+import type { ObjectOf } from "../model/kinds.ts";
 import { leaseSchema } from "../model/lease.ts";
 import { API_VERSION } from "../model/meta.ts";
-import { cell, gateway, node, pool, slotTable, tally } from "../planner/fixtures.ts";
+import { cell, gateway, node, slotTable, tally } from "../planner/fixtures.ts";
 import { plan } from "../planner/plan.ts";
 import { until } from "../store/fixtures.ts";
 import { openMemoryStore } from "../store/memory-store.ts";
 import { openSqliteStore } from "../store/sqlite-store.ts";
 import type { Store } from "../store/store.ts";
 import { type Controller, startController } from "./controller.ts";
-import { type Stored, writesFor } from "./writes.ts";
+import { ALL, alive, declare, declareCloud, readAll, untilQuiet } from "./fixtures.ts";
+import { writesFor } from "./writes.ts";
 
 const logger = pino({ level: "silent" });
 
@@ -40,26 +41,6 @@ const STORES: Readonly<Record<string, (t: TestContext) => Promise<Store>>> = {
     return store;
   },
 };
-
-/** Declares an object, and reports its status if it has one. */
-async function declare<K extends Kind>(store: Store, object: ObjectOf<K>): Promise<void> {
-  const created = await store.create<K>(object);
-  if (object.status) await store.updateStatus<K>({ ...created, status: object.status });
-}
-
-/** One cell, one pool, three nodes that are ready, two gateways. */
-async function declareCloud(store: Store, nodes = ["n1", "n2", "n3"]): Promise<void> {
-  await declare(store, cell("c1"));
-  await declare(store, pool("p1", ["203.0.113.0/30"]));
-  for (const name of nodes) await declare(store, node(name));
-  for (const name of ["g1", "g2"]) await declare(store, gateway(name));
-}
-
-function alive(...names: string[]): Map<string, MemberState> {
-  return new Map(names.map((name) => [name, "alive"]));
-}
-
-const ALL = alive("n1", "n2", "n3");
 
 function start(t: TestContext, store: Store, members = openStaticMembership(ALL)): Controller {
   const controller = startController({ store, membership: members, logger, debounceMs: 1 });
@@ -82,40 +63,11 @@ async function condition(store: Store, kind: "NatGateway" | "Cell", name: string
   return object?.status?.conditions.find((c) => c.type === type);
 }
 
-/** Everything that the controller reads and writes, as it is stored. */
-async function readAll(store: Store): Promise<Stored> {
-  const list = async <K extends Kind>(kind: K) => (await store.list({ kind })).items;
-  return {
-    cells: await list("Cell"),
-    nodes: await list("GatewayNode"),
-    pools: await list("AddressPool"),
-    gateways: await list("NatGateway"),
-    placements: await list("Placement"),
-    nodeConfigs: await list("NodeConfig"),
-    rollouts: await list("Rollout"),
-    leases: await list("Lease"),
-  };
-}
-
 /** Asserts that the store says exactly what is planned. */
 async function assertConverged(store: Store, members: Members): Promise<void> {
   const stored = await readAll(store);
   const writes = writesFor(plan({ ...stored, members }), stored, members, "");
   assert.deepEqual(writes, { placements: [], rollouts: [], nodeConfigs: [], statuses: [], leases: [] });
-}
-
-/** Waits until the controller has done several rounds without writing anything, and nothing in the store has changed meanwhile. */
-async function untilQuiet(controller: Controller): Promise<void> {
-  let before = controller.figures();
-  let since = performance.now();
-  await until(() => {
-    const now = controller.figures();
-    if (now.rounds !== before.rounds) {
-      before = now;
-      since = performance.now();
-    }
-    return now.rounds > 0 && performance.now() - since > 150;
-  }, "the controller comes to rest");
 }
 
 for (const [name, open] of Object.entries(STORES)) {
