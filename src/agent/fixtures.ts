@@ -5,11 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { Dataplane, Repair } from "../dataplane/dataplane.ts";
-import { DEFAULT_BEHAVIOUR } from "../model/nat-behaviour.ts";
+import { nodeConfig, SLOT_SIZE } from "../model/fixtures.ts";
 import { type NatGateway, natGatewaySchema } from "../model/nat-gateway.ts";
-import { type NodeConfig, nodeConfigSchema } from "../model/node-config.ts";
+import type { NodeConfig } from "../model/node-config.ts";
 import { checkSchema } from "../model/validate.ts";
 import type { AgentLogger } from "./agent-logger.ts";
+
+export { nodeConfig, SLOT_SIZE };
 
 /** A logger that keeps what it was told. */
 export function recordLogs(): { readonly logger: AgentLogger; texts(): readonly string[] } {
@@ -30,39 +32,6 @@ export async function temporaryFolder(t: TestContext): Promise<string> {
 /** Whether a file is there and not empty. */
 export function hasContent(file: string): boolean {
   return (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0 && readFileSync(file).length > 0;
-}
-
-export const SLOT_SIZE = 9216;
-const SLOTS = 7;
-
-/** A NodeConfig of node `a` in cell `c1` with one peer, `b`, and so many gateways, whose slots they share. */
-export function nodeConfig(gateways: number, change: Partial<NodeConfig["spec"]> = {}): NodeConfig {
-  const slots = (index: (slot: number) => number): number[] =>
-    Array.from({ length: SLOTS }, (_, s) => index(s));
-  return checkSchema(nodeConfigSchema, {
-    apiVersion: "natto.dev/v1alpha1",
-    kind: "NodeConfig",
-    metadata: { name: "a" },
-    spec: {
-      cell: "c1",
-      node: { address: "127.84.0.1", interfaces: { inside: "in0", outside: "out0" } },
-      vxlan: { port: 4789 },
-      peers: [{ name: "b", address: "127.84.0.2" }],
-      gateways: Array.from({ length: gateways }, (_, i) => ({
-        namespace: "team",
-        name: `gw-${i}`,
-        uid: `uid-${i}`,
-        sources: [`10.0.${i}.0/24`],
-        portsPerSlot: SLOT_SIZE,
-        behaviour: DEFAULT_BEHAVIOUR,
-        nodes: ["a", "b"],
-        addresses: [
-          { address: `198.51.100.${i}`, owners: slots((s) => s % 2), backups: slots((s) => 1 - (s % 2)) },
-        ],
-      })),
-      ...change,
-    },
-  });
 }
 
 /** A NatGateway of cell `c1`, as people declare it; the fixture's NodeConfigs have gateways of the names `gw-0`, `gw-1` and so on. */

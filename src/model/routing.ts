@@ -32,6 +32,9 @@ export const SIDES = ["inside", "outside", "both"] as const;
 /** Toward the endpoints, toward the outside, or one router that is both. */
 export type Side = (typeof SIDES)[number];
 
+/** Short enough to be part of a symbol of BIRD. */
+const sessionNameField = nameField.max(32, "is longer than 32 characters; shorten it");
+
 const sessionParts = {
   side: z.enum(SIDES),
   /** The router. Left out: the other end of the /31 or /30 that the node's interface of that side is in. */
@@ -52,7 +55,7 @@ const sessionParts = {
 };
 
 const sessionSchema = z.strictObject({
-  name: nameField,
+  name: sessionNameField,
   ...sessionParts,
   bfd: sessionParts.bfd.default(true),
   communities: sessionParts.communities.default([]),
@@ -148,7 +151,7 @@ export const nodeRoutingSchema = z.strictObject({
   sessions: z
     .array(
       z
-        .strictObject({ name: nameField, ...sessionParts })
+        .strictObject({ name: sessionNameField, ...sessionParts })
         .partial()
         .required({ name: true }),
     )
