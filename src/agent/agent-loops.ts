@@ -7,10 +7,12 @@ import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import type { Dataplane } from "../dataplane/dataplane.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { NodeConfig } from "../model/node-config.ts";
+import type { Router } from "../routing/router.ts";
 import { openMirror } from "../store/mirror.ts";
 import type { Store } from "../store/store.ts";
 import { within } from "../task-loop.ts";
 import type { AgentLogger } from "./agent-logger.ts";
+import { type Announcer, startAnnouncer } from "./announcer.ts";
 import { startConfigFollower } from "./config-follower.ts";
 import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
 import { type NodeStatus, nodeStatus } from "./node-status.ts";
@@ -37,6 +39,8 @@ export interface AgentParts {
   readonly store: Store;
   readonly dataplane: Dataplane;
   readonly snapshots: SnapshotDisk;
+  /** By which the node is announced; without one it is not. */
+  readonly router?: Router;
   readonly startProber: (options: PeerProberOptions) => PeerProber;
   readonly logger: AgentLogger;
   readonly version: string;
@@ -68,7 +72,17 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   const contact = trackContact(store.description, logger, onChange, clock);
   const cells = openMirror(store, { kind: "Cell", name: cell }, { clock });
   const intervalMs = parts.repairIntervalMs;
-  const reconciler = startReconciler({ dataplane, logger, onChange, intervalMs, clock, random });
+  let announcer: Announcer | undefined;
+  const reconciler = startReconciler({
+    ...{ dataplane, logger, intervalMs, clock, random },
+    beforeChange: async (next) => announcer?.beforeChange(next),
+    onChange: () => {
+      onChange();
+      announcer?.kick();
+    },
+  });
+  const { router } = parts;
+  announcer = router && startAnnouncer({ router, logger, dataplane: reconciler.state, onChange, clock });
   const prober = parts.startProber({ logger, onChange: () => heartbeat?.kick() });
   const onConfig = (config: NodeConfig, wanted: WantedConfig): void => {
     reconciler.want(wanted);
@@ -80,8 +94,9 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   const report = ({ metadata, status }: GatewayNode): NodeStatus => {
     const config = follower.state();
     const state = { dataplane: reconciler.state(), measured: reconciler.measure(), store: contact.state() };
+    const routing = announcer?.state();
     const { generation } = metadata;
-    const seen = { version, startedAt, fresh, stopping, generation, config, ...state };
+    const seen = { version, startedAt, fresh, stopping, generation, config, routing, ...state };
     return nodeStatus(seen, status, clock.now());
   };
   const startBeating = (): Heartbeat => {
@@ -105,6 +120,7 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
         within(STOP_MS, follower.close(), clock),
         within(STOP_MS, cells.close(), clock),
         reconciler.stop(STOP_MS),
+        announcer?.stop(STOP_MS),
       ]);
       await Promise.all([reporter?.stop(LAST_WRITE_MS), heartbeat?.stop(LAST_WRITE_MS)]);
       await prober.close();

@@ -4,6 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import type { Dataplane, DataplaneOptions } from "../dataplane/dataplane.ts";
+import { openRouter } from "../routing/open-router.ts";
 import type { Store } from "../store/store.ts";
 import type { AgentLogger } from "./agent-logger.ts";
 import { startAgentLoops } from "./agent-loops.ts";
@@ -52,6 +53,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       ...options,
       dataplane,
       snapshots,
+      router: openRouter(stateFolder),
       startProber: startPeerProber,
       fresh: !pinned,
     });

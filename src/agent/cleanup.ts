@@ -9,6 +9,8 @@ import { isSnapshotFile } from "./snapshot.ts";
 export interface CleanupOptions {
   readonly pinFolder: string;
   readonly stateFolder: string;
+  /** Takes back what is announced, and what was made for it, and says what that was. */
+  readonly cleanupRouting: (stateFolder: string) => Promise<readonly string[]>;
   /** Takes back what the dataplane made and says what that was. */
   readonly cleanupDataplane: (folders: {
     readonly pinFolder: string;
@@ -17,15 +19,16 @@ export interface CleanupOptions {
 }
 
 /**
- * Removes the dataplane, then the snapshots, then the folders if nothing else is in them. Returns one line for each thing that was
+ * Takes back what is announced while the node still forwards, removes the dataplane, then the snapshots, then the folders if nothing else is in them. Returns one line for each thing that was
  * removed: none when there was nothing. Throws `Environment` while an agent works in the folders.
  */
 export async function cleanupAgent(options: CleanupOptions): Promise<string[]> {
-  const { pinFolder, stateFolder, cleanupDataplane } = options;
+  const { pinFolder, stateFolder, cleanupRouting, cleanupDataplane } = options;
   const folders = [stateFolder, pinFolder].filter((folder) => existsSync(folder));
   const locks = lockFolders(folders);
   try {
-    const removed = [...(await cleanupDataplane({ pinFolder, stateFolder }))];
+    const removed = [...(await cleanupRouting(stateFolder))];
+    removed.push(...(await cleanupDataplane({ pinFolder, stateFolder })));
     removed.push(...(await removeSnapshots(stateFolder)));
     for (const folder of folders) {
       if (await removeIfEmpty(folder)) removed.push(`folder ${folder}`);

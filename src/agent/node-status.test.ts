@@ -2,17 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { NattoError } from "../errors.ts";
 import type { Condition } from "../model/meta.ts";
+import { STUCK_AFTER_MS, UNREADY_AFTER_MS } from "./dataplane-health.ts";
 import { nodeConfig } from "./fixtures.ts";
 import type { ConfigState } from "./held-config.ts";
-import {
-  type NodeStatus,
-  nodeStatus,
-  type Observation,
-  RECENT_MS,
-  STUCK_AFTER_MS,
-  statusDifference,
-  UNREADY_AFTER_MS,
-} from "./node-status.ts";
+import { type NodeStatus, nodeStatus, type Observation, RECENT_MS, statusDifference } from "./node-status.ts";
 import { attemptFailed, attemptSucceeded, UNPROGRAMMED, type WantedConfig } from "./reconciler.ts";
 import { NO_CONTACT, storeAnswered, storeFailed } from "./store-contact.ts";
 

@@ -9,8 +9,12 @@ import type { DataplaneStatus } from "../dataplane/dataplane.ts";
 import { describeError } from "../errors.ts";
 import { type GatewayNode, NODE_READY } from "../model/gateway-node.ts";
 import { type Condition, mergeConditions } from "../model/meta.ts";
+import type { RoutingState } from "./announcer.ts";
+import { troubleOf } from "./dataplane-health.ts";
+import type { Finding } from "./finding.ts";
 import type { ConfigState } from "./held-config.ts";
 import { type DataplaneState, describeRepairs } from "./reconciler.ts";
+import { judgeFabric, judgeRouting, routingStatus } from "./routing-status.ts";
 import type { StoreContact } from "./store-contact.ts";
 
 export const CONFIG_APPLIED = "ConfigApplied";
@@ -20,16 +24,11 @@ export const SNAPSHOT_GOOD = "SnapshotGood";
 export const STORE_REACHABLE = "StoreReachable";
 export const AGENT_RUNNING = "AgentRunning";
 
-/** A dataplane that was good stays Ready through failures to check or change it that are shorter than this. */
-export const UNREADY_AFTER_MS = 3000;
-/** An attempt to program the dataplane that takes longer will not come back. */
-export const STUCK_AFTER_MS = 10_000;
 /** How long past events (a repair, an outage of the store) are shown as current. */
 export const RECENT_MS = 10 * 60 * 1000;
 
 export type NodeStatus = NonNullable<GatewayNode["status"]>;
 type FreshCondition = Omit<Condition, "lastTransitionTime">;
-type Finding = Pick<Condition, "status" | "reason" | "message">;
 
 export interface Observation {
   readonly version: string;
@@ -43,6 +42,8 @@ export interface Observation {
   readonly dataplane: DataplaneState;
   readonly measured: DataplaneStatus | undefined;
   readonly store: StoreContact;
+  /** Undefined where nobody announces anything. */
+  readonly routing?: RoutingState | undefined;
 }
 
 /** The status to be stored, given the one that is stored. */
@@ -60,6 +61,7 @@ export function nodeStatus(seen: Observation, earlier: NodeStatus | undefined, n
     ...(appliedNow ? { applied: appliedNow } : {}),
     ...(sessions ? { sessions } : {}),
     counters: { ...(seen.measured?.counters ?? earlier?.counters ?? {}) },
+    ...routingStatus(seen.routing, earlier?.routing),
     conditions: mergeConditions(earlier?.conditions ?? [], conditionsOf(seen, now), iso(now)),
   };
 }
@@ -85,25 +87,23 @@ function conditionsOf(seen: Observation, now: number): FreshCondition[] {
     [SNAPSHOT_GOOD, judgeSnapshot(seen.config)],
     [STORE_REACHABLE, judgeStore(seen.store, now)],
     [AGENT_RUNNING, judgeRunning(seen)],
+    ...(seen.routing ? judgeRouting(seen.routing) : []),
   ];
   return findings.flatMap(([type, finding]) =>
     finding ? [{ type, ...finding, observedGeneration: seen.generation }] : [],
   );
 }
 
-/** Ready: the dataplane is attached and programmed. Undefined while that is not known yet. */
-function judgeReady({ dataplane, config, fresh }: Observation, now: number): Finding | undefined {
-  const { applied, failure, attemptSince, wanted } = dataplane;
-  if (attemptSince !== undefined && now - attemptSince > STUCK_AFTER_MS) {
-    const seconds = Math.floor(STUCK_AFTER_MS / 1000);
-    const message = `programming the dataplane takes more than ${seconds} s; restart the agent: forwarding goes on meanwhile`;
-    return { status: "False", reason: "DataplaneStuck", message };
-  }
-  if (failure && (!applied || now - failure.since >= UNREADY_AFTER_MS)) {
-    return { status: "False", reason: "DataplaneFailed", message: describeError(failure.error) };
-  }
-  if (applied)
+/** Ready: the dataplane is attached and programmed, and the fabric reaches this node. Undefined while that is not known yet. */
+function judgeReady({ dataplane, config, fresh, routing }: Observation, now: number): Finding | undefined {
+  const { applied, wanted } = dataplane;
+  const trouble = troubleOf(dataplane, now);
+  if (trouble) return { status: "False", ...trouble };
+  if (applied) {
+    const fabric = judgeFabric(routing, fresh, now);
+    if (fabric !== "connected") return fabric;
     return { status: "True", reason: "Programmed", message: "the dataplane is attached and programmed" };
+  }
   if (wanted || !config.asked) {
     const message = "the dataplane was not programmed before this agent started";
     return fresh ? { status: "False", reason: "Starting", message } : undefined;

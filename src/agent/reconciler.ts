@@ -98,6 +98,8 @@ export interface ReconcilerOptions {
   readonly logger: AgentLogger;
   /** Called after each attempt. */
   readonly onChange: () => void;
+  /** Called, and waited for, before the dataplane is made to run another configuration than it does. */
+  readonly beforeChange?: (next: NodeConfig["spec"]) => Promise<void>;
   readonly intervalMs?: number | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: () => number;
@@ -114,7 +116,7 @@ export interface Reconciler {
 }
 
 export function startReconciler(options: ReconcilerOptions): Reconciler {
-  const { dataplane, logger, onChange } = options;
+  const { dataplane, logger, onChange, beforeChange = async () => {} } = options;
   const { intervalMs = REPAIR_INTERVAL_MS, clock = SYSTEM_CLOCK, random = Math.random } = options;
   const { now } = clock;
   let state = UNPROGRAMMED;
@@ -124,6 +126,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
     if (!wanted) return intervalMs;
     state = { ...state, attemptSince: now() };
     try {
+      if (state.applied?.digest !== wanted.digest) await beforeChange(wanted.spec);
       const { repairs } = await dataplane.ensure(wanted.spec);
       const before = state;
       state = attemptSucceeded(before, wanted, repairs, now());

@@ -96,7 +96,8 @@ async function run(flags: AgentFlags): Promise<void> {
 async function cleanUp({ pinFolder, stateFolder }: AgentFlags): Promise<void> {
   const { cleanupAgent } = await import("../agent/cleanup.ts");
   const { cleanupDataplane } = await import("../dataplane/xdp-dataplane.ts");
-  const removed = await cleanupAgent({ pinFolder, stateFolder, cleanupDataplane });
+  const { cleanupRouting } = await import("../routing/open-router.ts");
+  const removed = await cleanupAgent({ pinFolder, stateFolder, cleanupRouting, cleanupDataplane });
   for (const thing of removed) process.stdout.write(`removed ${thing}\n`);
   if (removed.length === 0) process.stdout.write("nothing to remove\n");
 }

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { addressField, integerField, interfaceField, nameField } from "./fields.ts";
 import { conditionSchema, objectSchema } from "./meta.ts";
-import { nodeRoutingSchema } from "./routing.ts";
+import { nodeRoutingSchema, SIDES } from "./routing.ts";
 
 /** The label that says in which zone (rack, power feed, room) a node stands. */
 export const ZONE_LABEL = "topology.natto.dev/zone";
@@ -33,6 +33,25 @@ export const gatewayNodeSchema = objectSchema(
     sessions: z.strictObject({ used: z.number().int(), capacity: z.number().int() }).optional(),
     /** Packets by counter name, since the maps were made. See docs/dataplane.md for the names. */
     counters: z.record(z.string(), z.number()).default({}),
+    /** What the node announces to the fabric now, and how its sessions are; only where its cell declares routing. */
+    routing: z
+      .strictObject({
+        announced: z.strictObject({ inside: z.array(z.string()), outside: z.array(z.string()) }),
+        sessions: z.array(
+          z.strictObject({
+            name: z.string(),
+            side: z.enum(SIDES),
+            peer: z.string(),
+            peerAs: z.number().int(),
+            up: z.boolean(),
+            /** The state of RFC 4271, section 8, or `Unconfigured`. */
+            state: z.string(),
+            /** For people: what it is, what is wrong with it and what to do. */
+            message: z.string(),
+          }),
+        ),
+      })
+      .optional(),
     conditions: z.array(conditionSchema).default([]),
   }),
 );

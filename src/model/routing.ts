@@ -32,6 +32,15 @@ export const SIDES = ["inside", "outside", "both"] as const;
 /** Toward the endpoints, toward the outside, or one router that is both. */
 export type Side = (typeof SIDES)[number];
 
+/** The sides to which something is announced. */
+export const DECLARED_SIDES = ["inside", "outside"] as const;
+export type DeclaredSide = (typeof DECLARED_SIDES)[number];
+
+/** Whether what is of the first side is of the second too. */
+export function servesSide(side: Side, what: DeclaredSide): boolean {
+  return side === what || side === "both";
+}
+
 /** Short enough to be part of a symbol of BIRD. */
 const sessionNameField = nameField.max(32, "is longer than 32 characters; shorten it");
 

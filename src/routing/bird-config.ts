@@ -6,7 +6,7 @@
  * neighbours are told is always the node itself.
  */
 import { createHash } from "node:crypto";
-import type { Side } from "../model/routing.ts";
+import { DECLARED_SIDES, type DeclaredSide, SIDES, type Side, servesSide } from "../model/routing.ts";
 import type { Announcements } from "./announcements.ts";
 import type { ReadySession } from "./sessions.ts";
 
@@ -31,9 +31,6 @@ export function protocolName(session: string): string {
   return `session_${session.replaceAll("-", "_")}`;
 }
 
-export const DECLARED_SIDES = ["inside", "outside"] as const;
-type DeclaredSide = (typeof DECLARED_SIDES)[number];
-
 /**
  * The table from which the sessions of a side announce. Its routes come from a static protocol for each of `DECLARED_SIDES`, called by the table's
  * name, an underscore and the side.
@@ -45,9 +42,7 @@ export function tableName(side: Side): string {
 /** Renders the configuration. */
 export function renderBird(config: BirdConfig): RenderedConfig {
   const { routerId, bfd, sessions, logFile } = config;
-  const sides = (["inside", "outside", "both"] as const).filter((side) =>
-    sessions.some((session) => session.side === side),
-  );
+  const sides = SIDES.filter((side) => sessions.some((session) => session.side === side));
   const body = [
     `router id ${routerId};`,
     // A megabyte, and as much of what was before.
@@ -73,11 +68,6 @@ function renderBfd({ intervalMs, multiplier }: BirdConfig["bfd"]): string {
     multiplier ${multiplier};
   };
 }`;
-}
-
-/** Whether a session or a table is one of this side. */
-export function servesSide(side: Side, what: DeclaredSide): boolean {
-  return side === what || side === "both";
 }
 
 function renderAnnouncements(table: Side, { announce, sessions }: BirdConfig): string[] {

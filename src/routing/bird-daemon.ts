@@ -23,18 +23,17 @@ const START_MS = 5000;
 const STOP_MS = 5000;
 const POLL_MS = 20;
 
-/** The files of the BIRD in this state folder. Throws `Environment` when its control socket's path would be too long. */
+/** The files of the BIRD in this state folder. */
 export function birdFiles(stateFolder: string): BirdFiles {
   const folder = join(stateFolder, "bird");
   const file = (name: string): string => join(folder, name);
-  const socket = file("bird.ctl");
-  if (Buffer.byteLength(socket) > MAX_SOCKET_PATH || /["\n]/.test(socket)) {
-    throw new NattoError(
-      "Environment",
-      `${socket} cannot be BIRD's control socket: more than ${MAX_SOCKET_PATH} bytes, or a quote in it; choose another --state-folder`,
-    );
-  }
-  return { folder, config: file("bird.conf"), socket, pid: file("bird.pid"), log: file("bird.log") };
+  return {
+    folder,
+    config: file("bird.conf"),
+    socket: file("bird.ctl"),
+    pid: file("bird.pid"),
+    log: file("bird.log"),
+  };
 }
 
 /**
@@ -42,12 +41,20 @@ export function birdFiles(stateFolder: string): BirdFiles {
  * whose pid file somebody removed is found all the same.
  */
 export function birdPid(files: BirdFiles): number | undefined {
-  const noted = existsSync(files.pid) ? Number(readFileSync(files.pid, "utf8")) : 0;
+  const noted = notedPid(files);
   if (isBird(files, noted)) return noted;
   if (!existsSync(files.socket)) return undefined;
   return readdirSync("/proc")
     .map(Number)
     .find((pid) => isBird(files, pid));
+}
+
+function notedPid(files: BirdFiles): number {
+  try {
+    return Number(readFileSync(files.pid, "utf8"));
+  } catch {
+    return 0;
+  }
 }
 
 function isBird(files: BirdFiles, pid: number): boolean {
@@ -60,8 +67,17 @@ function isBird(files: BirdFiles, pid: number): boolean {
   }
 }
 
-/** Has BIRD check a configuration and puts it in place. Throws `Internal` when BIRD would not take it: then the earlier one stays. */
+/**
+ * Has BIRD check a configuration and puts it in place. Throws `Internal` when BIRD would not take it, and `Environment` when it could not work in
+ * this folder: then the earlier one stays.
+ */
 export async function placeConfig(files: BirdFiles, text: string): Promise<void> {
+  if (Buffer.byteLength(files.socket) > MAX_SOCKET_PATH || /["\n]/.test(files.socket)) {
+    throw new NattoError(
+      "Environment",
+      `${files.socket} cannot be BIRD's control socket: more than ${MAX_SOCKET_PATH} bytes, or a quote in it; choose another --state-folder`,
+    );
+  }
   mkdirSync(files.folder, { recursive: true, mode: 0o700 });
   const draft = `${files.config}.new`;
   // There may be passwords in it.

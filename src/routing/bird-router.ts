@@ -3,16 +3,9 @@ import { readFileSync, rmSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { asNattoError } from "../errors.ts";
-import type { BirdRouting, Side } from "../model/routing.ts";
+import { type BirdRouting, type DeclaredSide, SIDES, type Side, servesSide } from "../model/routing.ts";
 import { type Announcements, sortPrefixes } from "./announcements.ts";
-import {
-  type DECLARED_SIDES,
-  DIGEST_CONSTANT,
-  protocolName,
-  renderBird,
-  servesSide,
-  tableName,
-} from "./bird-config.ts";
+import { DIGEST_CONSTANT, protocolName, renderBird, tableName } from "./bird-config.ts";
 import { askBird, type BirdLine } from "./bird-control.ts";
 import {
   type BirdFiles,
@@ -39,7 +32,6 @@ import {
 /** A BIRD that answers nothing so many times in a row is killed and started anew. */
 const SILENCES_TO_DEATH = 3;
 const NEVER_SET_UP = "Unconfigured";
-const TABLES: readonly Side[] = ["inside", "outside", "both"];
 /** How long neighbours are given to take up that nothing is announced any more, before their sessions end. */
 const FAREWELL_MS = 300;
 const WITHDRAWAL_MS = 2000;
@@ -122,15 +114,15 @@ async function enableAll(files: BirdFiles, protocols: readonly BirdLine[]): Prom
 async function observeBird(files: BirdFiles, { ready, unready }: ResolvedSessions): Promise<RouterReport> {
   const [protocols = [], ...tables] = await askBird(files.socket, [
     "show protocols all",
-    ...TABLES.map((table) => `show route table ${tableName(table)}`),
+    ...SIDES.map((table) => `show route table ${tableName(table)}`),
   ]);
   const seen = readSessions(protocols);
   const up = new Set([...seen].filter(([, { state }]) => state === "Established").map(([name]) => name));
   const isServed = (table: Side): boolean =>
     ready.some((session) => session.side === table && up.has(protocolName(session.name)));
-  const announced = (what: (typeof DECLARED_SIDES)[number]): readonly string[] =>
+  const announced = (what: DeclaredSide): readonly string[] =>
     sortPrefixes(
-      TABLES.flatMap((table, i) =>
+      SIDES.flatMap((table, i) =>
         servesSide(table, what) && isServed(table) ? readPrefixes(tables[i] ?? [], `_${what}`) : [],
       ),
     );

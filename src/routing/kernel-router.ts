@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { join } from "node:path";
 import { z } from "zod";
 import { NattoError } from "../errors.ts";
-import type { KernelRouting } from "../model/routing.ts";
+import { DECLARED_SIDES, type KernelRouting } from "../model/routing.ts";
 import { runCommand, runOrThrow } from "../run-command.ts";
 import { type Announcements, NOTHING, sortPrefixes } from "./announcements.ts";
 import type { Router, RoutingWish } from "./router.ts";
@@ -17,8 +17,6 @@ const placeSchema = z.object({
 });
 /** Where routes are kept. */
 type Place = z.output<typeof placeSchema>;
-
-const SIDES = ["inside", "outside"] as const;
 
 /** The place that was used last is remembered here, so that what is there can be taken back without any configuration. */
 const placeFile = (stateFolder: string): string => join(stateFolder, "kernel-routes.json");
@@ -77,7 +75,7 @@ function writePlace(stateFolder: string, place: Place): void {
 /** Adds what lacks, then removes what is too much. */
 async function makeRoutes(place: Place, wanted: Announcements): Promise<string[]> {
   const found = await listRoutes(place);
-  const differences = SIDES.map((side) => ({
+  const differences = DECLARED_SIDES.map((side) => ({
     table: place.tables[side],
     coming: wanted[side].filter((prefix) => !found[side].includes(prefix)),
     going: found[side].filter((prefix) => !wanted[side].includes(prefix)),
@@ -100,7 +98,9 @@ async function makeRoutes(place: Place, wanted: Announcements): Promise<string[]
 }
 
 async function listRoutes({ tables, protocol }: Place): Promise<Announcements> {
-  const [inside, outside] = await Promise.all(SIDES.map((side) => listTable(tables[side], protocol)));
+  const [inside, outside] = await Promise.all(
+    DECLARED_SIDES.map((side) => listTable(tables[side], protocol)),
+  );
   return { inside: inside ?? [], outside: outside ?? [] };
 }
 
