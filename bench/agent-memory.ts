@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
+import { DEFAULT_ALLOCATION } from "../src/model/allocation.ts";
 import { formatAddress } from "../src/model/ipv4.ts";
 import { DEFAULT_BEHAVIOUR } from "../src/model/nat-behaviour.ts";
 import type { GatewayConfig, NodeConfig } from "../src/model/node-config.ts";
@@ -145,6 +146,7 @@ function gateways(): GatewayConfig[] {
     uid: `uid-${g}`,
     sources: [`${formatAddress(0x0a000000 + g * 256)}/24`],
     portsPerSlot: PORTS_PER_SLOT,
+    allocation: DEFAULT_ALLOCATION,
     behaviour: DEFAULT_BEHAVIOUR,
     nodes: ["a"],
     addresses: Array.from({ length: ADDRESSES_PER_GATEWAY }, (_, a) => ({

@@ -1,4 +1,6 @@
 /** Configurations for benches of the dataplane: this node, one peer, and so many gateways of so many addresses. */
+
+import { DEFAULT_ALLOCATION } from "../src/model/allocation.ts";
 import { formatAddress } from "../src/model/ipv4.ts";
 import { DEFAULT_BEHAVIOUR } from "../src/model/nat-behaviour.ts";
 import type { GatewayConfig, NodeConfig } from "../src/model/node-config.ts";
@@ -22,6 +24,7 @@ function gateway(index: number, shape: Shape): GatewayConfig {
     uid: String(index),
     sources: [`${formatAddress(0x0a000000 + index * 65536)}/16`],
     portsPerSlot: shape.portsPerSlot,
+    allocation: DEFAULT_ALLOCATION,
     behaviour: DEFAULT_BEHAVIOUR,
     nodes: ["a", "b"],
     addresses: Array.from({ length: shape.addressesEach }, (_, i) => ({

@@ -113,19 +113,39 @@ static long try_port(__u32 i, struct port_search *s)
 	return 1;
 }
 
+/* The ports that a record's endpoint may have in its slot: all of them, or its block if that is there. */
+static __always_inline void limit_search(struct port_search *search, const struct record *r, const struct public_address *address)
+{
+	__u32 index = r->gateway;
+	struct gateway *gateway = bpf_map_lookup_elem(&gateways, &index);
+
+	search->first = first_port_of(r->slot, address);
+	search->count = address->ports_per_slot;
+	if (!gateway || !gateway->ports_per_endpoint)
+		return;
+
+	struct source *source = source_of(r->protocol_network >> 8, r->inside_address);
+	struct block block = {};
+
+	if (source)
+		block = block_of(gateway, source->index_offset + bpf_ntohl(r->inside_address));
+	search->first = block.first;
+	search->count = block.address == r->public_address && address->first_slot + block.slot == r->slot ?
+			gateway->ports_per_endpoint : 0;
+}
+
 /* Takes a free port of the slot for this record: the source port's image in it, where that may be, or the first that is found from elsewhere on. */
 static __always_inline enum counter take_port(struct record *r, __u32 index, const struct public_address *address)
 {
 	struct port_search search = {
 		.key = inbound_key(r),
 		.flow = { .record = index, .generation = r->generation, .direction = INBOUND },
-		.first = first_port_of(r->slot, address),
-		.count = address->ports_per_slot,
 		.failed = DROP_NO_PORT,
 	};
 
+	limit_search(&search, r, address);
 	if (!search.count)
-		return DROP_NO_OWNER;
+		return DROP_NO_PORT;
 
 	/* Elsewhere for each, so that those who like the same ports do not queue up behind each other. */
 	__u32 hash = mix32(mix32(bpf_ntohl(r->inside_address)) ^ bpf_ntohs(r->inside_port));

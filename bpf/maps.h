@@ -63,11 +63,17 @@ struct source_key {
 	__be32 address;
 };
 
+struct source {
+	__u32 gateway;
+	__u32 index_offset;	/* plus the address, in host byte order: its position among all of the gateway's sources */
+};
+
 #define GATEWAY_ADDRESSES 64
 #define MSS_OF_ROUTE 0xffff
 
 struct gateway {
 	__u32 ports_per_slot;
+	__u32 ports_per_endpoint;	/* of deterministic allocation, 0 = hashed */
 	__u32 address_count;	/* 0 = this index is unused, or the gateway has no address yet */
 	__u32 timeouts[TIMEOUTS];	/* seconds */
 	__u32 hold_down;	/* seconds */
@@ -81,6 +87,7 @@ struct gateway {
 	__u8 inbound_refreshes_udp;
 	__u8 answers_reset;
 	__u8 answers_prohibited;
+	__u8 spreads_flows;	/* an endpoint's source ports over all slots of its address */
 	__be32 addresses[GATEWAY_ADDRESSES];
 };
 
@@ -192,7 +199,7 @@ struct {
 	__uint(max_entries, MAX_SOURCES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct source_key);
-	__type(value, __u32);
+	__type(value, struct source);
 } sources SEC(".maps");
 
 struct {

@@ -23,15 +23,6 @@ static __always_inline int drop(enum counter reason, __u32 length)
 	return XDP_DROP;
 }
 
-/* Whose packet it is. An outbound one is its source's gateway's, an inbound one its destination's. */
-static __always_inline struct gateway *gateway_of_source(__u32 network, __be32 source)
-{
-	struct source_key key = { .prefix_bits = 64, .network = network, .address = source };
-	__u32 *index = bpf_map_lookup_elem(&sources, &key);
-
-	return index ? bpf_map_lookup_elem(&gateways, index) : 0;
-}
-
 /* The packet has no session that counts: find its slot, and steer it, or begin a session, or drop it. */
 static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const struct config *config, __u32 network,
 				 enum direction direction, int was_wrapped)
@@ -39,14 +30,15 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 	__be32 public = p->destination;
 	__u32 slot_index;
 	struct gateway *gateway = 0;
-	__u32 hash = 0;
+	__u32 number = 0;
 
 	if (direction == OUTBOUND) {
-		gateway = gateway_of_source(network, p->source);
+		struct source *source = source_of(network, p->source);
+
+		gateway = source ? bpf_map_lookup_elem(&gateways, &source->gateway) : 0;
 		if (!gateway)
 			return was_wrapped ? drop(DROP_BAD_WRAP, p->length) : XDP_PASS;
-		hash = endpoint_hash(network, bpf_ntohl(p->source));
-		public = choose_address(gateway, hash);
+		public = choose(gateway, source, network, p->source, p->source_port, &number);
 	}
 
 	struct public_address *address = bpf_map_lookup_elem(&addresses, &public);
@@ -65,7 +57,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 		return drop(DROP_NO_OWNER, p->length);
 
 	if (direction == OUTBOUND) {
-		slot_index = outbound_slot(hash, address);
+		slot_index = outbound_slot(number, address);
 	} else {
 		__u16 port = bpf_ntohs(p->destination_port);
 

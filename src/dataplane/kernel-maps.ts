@@ -173,8 +173,10 @@ export function encodeGateway(codecs: Codecs, entry: GatewayEntry): Buffer {
   const { mapping, filtering, timeouts, inboundRefresh, limits, failFast, ...rest } = entry.behaviour;
   const byProtocol = (choice: { readonly udp: Dependence; readonly tcp: Dependence }) =>
     [choice.udp, choice.tcp].map((dependence) => DEPENDENCES.indexOf(dependence));
+  const { allocation } = entry;
   return codecs.gateway.encode({
     ports_per_slot: entry.portsPerSlot,
+    ports_per_endpoint: allocation.method === "Deterministic" ? allocation.portsPerEndpoint : 0,
     address_count: entry.addresses.length,
     timeouts: [
       timeouts.tcpEstablished,
@@ -194,6 +196,7 @@ export function encodeGateway(codecs: Codecs, entry: GatewayEntry): Buffer {
     inbound_refreshes_udp: Number(inboundRefresh.udp),
     answers_reset: Number(failFast.tcpReset),
     answers_prohibited: Number(failFast.icmpProhibited),
+    spreads_flows: Number(allocation.method === "Hashed" && allocation.spread === "Flow"),
     addresses: entry.addresses.map(swap32),
   });
 }
@@ -204,6 +207,10 @@ export function encodeSourceKey(codecs: Codecs, source: SourceEntry): Buffer {
     network: source.network,
     address: swap32(source.first),
   });
+}
+
+export function encodeSource(codecs: Codecs, { gateway, first, firstIndex }: SourceEntry): Buffer {
+  return codecs.source.encode({ gateway, index_offset: (firstIndex - first) >>> 0 });
 }
 
 /** The key of an address in the maps that are looked up by one. */

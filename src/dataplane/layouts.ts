@@ -13,8 +13,10 @@ export type ConfigRow = {
 };
 export type NodeRow = { address: number };
 export type SourceKeyRow = { prefix_bits: number; network: number; address: number };
+export type SourceRow = { gateway: number; index_offset: number };
 export type GatewayRow = {
   ports_per_slot: number;
+  ports_per_endpoint: number;
   address_count: number;
   timeouts: readonly number[];
   hold_down: number;
@@ -28,6 +30,7 @@ export type GatewayRow = {
   inbound_refreshes_udp: number;
   answers_reset: number;
   answers_prohibited: number;
+  spreads_flows: number;
   addresses: readonly number[];
 };
 export type AddressRow = { gateway: number; first_slot: number; slot_count: number; ports_per_slot: number };
@@ -59,6 +62,7 @@ export interface Codecs {
   readonly config: Codec<ConfigRow>;
   readonly node: Codec<NodeRow>;
   readonly source_key: Codec<SourceKeyRow>;
+  readonly source: Codec<SourceRow>;
   readonly gateway: Codec<GatewayRow>;
   readonly public_address: Codec<AddressRow>;
   readonly slot: Codec<SlotRow>;
@@ -78,9 +82,11 @@ export function codecsOf(layouts: Layouts): Codecs {
     config: structCodec(struct("config", ["node_address", "vxlan_port", "programmed", "clock_offset"])),
     node: structCodec(struct("node", ["address"])),
     source_key: structCodec(struct("source_key", ["prefix_bits", "network", "address"])),
+    source: structCodec(struct("source", ["gateway", "index_offset"])),
     gateway: structCodec(
       struct("gateway", [
         "ports_per_slot",
+        "ports_per_endpoint",
         "address_count",
         "timeouts",
         "hold_down",
@@ -94,6 +100,7 @@ export function codecsOf(layouts: Layouts): Codecs {
         "inbound_refreshes_udp",
         "answers_reset",
         "answers_prohibited",
+        "spreads_flows",
         "addresses",
       ]),
     ),

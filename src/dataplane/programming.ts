@@ -8,6 +8,7 @@ import {
   addressKey,
   encodeAddressEntry,
   encodeGateway,
+  encodeSource,
   encodeSourceKey,
   type KernelMap,
   type KernelMaps,
@@ -126,7 +127,7 @@ export function programMaps(maps: KernelMaps, codecs: Codecs, tables: Tables, in
   const sources = compareHash(
     maps.sources,
     new Map(
-      tables.sources.map((source) => toHex(encodeSourceKey(codecs, source), uint32Key(source.gateway))),
+      tables.sources.map((source) => toHex(encodeSourceKey(codecs, source), encodeSource(codecs, source))),
     ),
   );
   const nodeCount = 1 + highest([...tables.nodes.keys(), ...inUse.nodes]);

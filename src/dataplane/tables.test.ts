@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { DEFAULT_ALLOCATION } from "../model/allocation.ts";
 import { DEFAULT_BEHAVIOUR } from "../model/nat-behaviour.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { slotsPerAddress } from "../model/slots.ts";
@@ -28,6 +29,7 @@ function specOf(
       uid: `u${g}`,
       sources: [`10.${g}.0.0/16`],
       portsPerSlot: size,
+      allocation: DEFAULT_ALLOCATION,
       behaviour: DEFAULT_BEHAVIOUR,
       nodes,
       addresses: addresses.map((last) => ({

@@ -3,7 +3,8 @@
  * an index that is in use keeps its meaning: what the kernel holds now is an input.
  */
 
-import { address, cidr } from "../model/ipv4.ts";
+import type { Allocation } from "../model/allocation.ts";
+import { address, cidr, cidrSize } from "../model/ipv4.ts";
 import type { NatBehaviour } from "../model/nat-behaviour.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { FABRIC_NETWORK, slotsPerAddress } from "../model/slots.ts";
@@ -19,6 +20,7 @@ export interface AddressEntry {
 
 export interface GatewayEntry {
   readonly portsPerSlot: number;
+  readonly allocation: Allocation;
   readonly behaviour: NatBehaviour;
   readonly addresses: readonly number[];
 }
@@ -28,6 +30,8 @@ export interface SourceEntry {
   readonly first: number;
   readonly bits: number;
   readonly gateway: number;
+  /** How many addresses of the gateway's sources come before this block. */
+  readonly firstIndex: number;
 }
 
 export interface Tables {
@@ -74,6 +78,7 @@ export function computeTables(
         gatewayIndex[i]!,
         {
           portsPerSlot: gateway.portsPerSlot,
+          allocation: gateway.allocation,
           behaviour: gateway.behaviour,
           addresses: gateway.addresses.map((a) => address(a.address)),
         },
@@ -81,10 +86,18 @@ export function computeTables(
     ),
     addresses,
     slots: fillSlots(config, nodeIndex, addresses),
-    sources: config.gateways.flatMap((gateway, i) =>
-      gateway.sources.map((text) => ({ network: FABRIC_NETWORK, ...cidr(text), gateway: gatewayIndex[i]! })),
-    ),
+    sources: config.gateways.flatMap((gateway, i) => sourceEntries(gateway.sources, gatewayIndex[i]!)),
   };
+}
+
+function sourceEntries(sources: readonly string[], gateway: number): SourceEntry[] {
+  let firstIndex = 0;
+  return sources.map((text) => {
+    const block = cidr(text);
+    const entry = { network: FABRIC_NETWORK, ...block, gateway, firstIndex };
+    firstIndex += cidrSize(block);
+    return entry;
+  });
 }
 
 /** The smallest numbers from `from` on that are not taken, one after the other. */

@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, beforeEach, test } from "node:test";
+import { DEFAULT_ALLOCATION } from "../model/allocation.ts";
 import { DEFAULT_BEHAVIOUR } from "../model/nat-behaviour.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Dataplane, DataplaneOptions, Repair } from "./dataplane.ts";
@@ -25,6 +26,7 @@ const CONFIG: NodeConfig["spec"] = {
       uid: "1",
       sources: ["10.0.0.0/24", "10.0.9.0/24"],
       portsPerSlot: 1024,
+      allocation: DEFAULT_ALLOCATION,
       behaviour: DEFAULT_BEHAVIOUR,
       nodes: ["a", "b"],
       addresses: [{ address: "203.0.113.1", owners: Array(63).fill(0), backups: Array(63).fill(1) }],

@@ -1,5 +1,6 @@
 /** NatGateway: which inside sources leave through how many public addresses, over how many nodes, with which behaviour. */
 import { z } from "zod";
+import { allocationFault, allocationSchema } from "./allocation.ts";
 import { cidrField, integerField, nameField } from "./fields.ts";
 import { conditionSchema, objectSchema } from "./meta.ts";
 import {
@@ -45,9 +46,16 @@ const specSchema = z
         holdDownSeconds: HOLD_DOWN_FIELD.default(DEFAULT_HOLD_DOWN_SECONDS),
       })
       .prefault({}),
+    /** Which ports an endpoint's flows may have. */
+    allocation: allocationSchema.prefault({ method: "Hashed" }),
     ...behaviourFields,
   })
   .superRefine((spec, ctx) => {
+    const misfit = allocationFault(spec);
+    if (misfit) {
+      const path = ["allocation", "portsPerEndpoint"];
+      ctx.addIssue({ code: "custom", path, message: misfit, input: spec.allocation });
+    }
     for (const protocol of looserThanMapping(spec)) {
       const mapping = spec.mapping[protocol];
       ctx.addIssue({

@@ -3,6 +3,7 @@
  * All nodes of a cell know the slots of all gateways of the cell, since any of them may receive any packet.
  */
 import { z } from "zod";
+import { allocationSchema } from "./allocation.ts";
 import { addressField, cidrField, interfaceField, nameField, portField } from "./fields.ts";
 import { objectSchema } from "./meta.ts";
 import { natBehaviourSchema } from "./nat-behaviour.ts";
@@ -16,6 +17,7 @@ export const gatewayConfigSchema = z.strictObject({
   uid: z.string(),
   sources: z.array(cidrField),
   portsPerSlot: portsPerSlotField,
+  allocation: allocationSchema.prefault({ method: "Hashed" }),
   behaviour: natBehaviourSchema,
   /** Node names that the numbers in `addresses` refer to. Each is this node or one of its `peers`. */
   nodes: z.array(nameField),

@@ -25,6 +25,7 @@ test("a gateway gets the defaults that the RFCs and the documentation name", () 
     addresses: { pool: "public", count: 1 },
     shard: { size: 8 },
     ports: { perSlot: 1024, holdDownSeconds: 120 },
+    allocation: { method: "Hashed", spread: "Endpoint" },
     mapping: { udp: "EndpointIndependent", tcp: "AddressAndPortDependent" },
     filtering: {},
     timeouts: { tcpEstablished: 7440, tcpHalfOpen: 240, tcpTransitory: 240, udp: 300, icmp: 60 },

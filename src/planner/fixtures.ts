@@ -1,6 +1,7 @@
 /** What tests of the planner share: little clouds, and the store's part in planning. */
 import type { MemberState } from "../membership/membership.ts";
 import type { AddressPool } from "../model/address-pool.ts";
+import { DEFAULT_ALLOCATION } from "../model/allocation.ts";
 import { type Cell, DEFAULT_ROLLOUT } from "../model/cell.ts";
 import { type GatewayNode, ZONE_LABEL } from "../model/gateway-node.ts";
 import { API_VERSION, type Condition, type Metadata } from "../model/meta.ts";
@@ -89,6 +90,7 @@ export function gateway(name: string, traits: GatewayTraits = {}): NatGateway {
       addresses: { pool: traits.pool ?? "p1", count: traits.count ?? 1 },
       shard: { size: traits.size ?? 8 },
       ports: { perSlot: traits.perSlot ?? 1024, holdDownSeconds },
+      allocation: DEFAULT_ALLOCATION,
       ...DECLARED_DEFAULTS,
     },
   };

@@ -222,6 +222,7 @@ function placeGateway(
     uid: metadata.uid,
     sources: spec.sources,
     portsPerSlot: placement.portsPerSlot,
+    allocation: spec.allocation,
     behaviour: natBehaviour(spec),
     nodes: placement.nodes,
     addresses: placement.addresses,

@@ -1,4 +1,5 @@
 /** One node in a small world, for tests that tell a story: it owns every slot until the story says otherwise. */
+import { DEFAULT_ALLOCATION } from "../../model/allocation.ts";
 import { DEFAULT_BEHAVIOUR, DEPENDENCES, type NatBehaviour } from "../../model/nat-behaviour.ts";
 import { FABRIC_NETWORK, slotsPerAddress } from "../../model/slots.ts";
 import { buildSketch, echo, tcp, udp } from "./sketch.ts";
@@ -40,6 +41,7 @@ export const EXAMPLE: World = {
       sources: ["10.1.0.0/24", "10.2.0.0/24"],
       addresses: [PUBLIC],
       portsPerSlot: PORTS_PER_SLOT,
+      allocation: DEFAULT_ALLOCATION,
       behaviour: DEFAULT_BEHAVIOUR,
       owners: [ALL_MINE],
     },
@@ -68,7 +70,7 @@ export const COMBINATIONS: readonly Pick<NatBehaviour, "mapping" | "filtering">[
 /** The slot of an endpoint's flows. */
 export function slotOf(endpoint: number): SlotName {
   const config = configOf(EXAMPLE, 0);
-  return slotOfSource(gatewayOfSource(config, endpoint)!, FABRIC_NETWORK, endpoint)!;
+  return slotOfSource(gatewayOfSource(config, endpoint)!, FABRIC_NETWORK, { address: endpoint, port: 0 })!;
 }
 
 export interface Bench {

@@ -3,6 +3,7 @@
  * Addresses and ports come from small sets, so that flows meet again; slots are small, so that they fill.
  */
 import fc from "fast-check";
+import type { Allocation } from "../../model/allocation.ts";
 import {
   DEFAULT_BEHAVIOUR,
   DEPENDENCES,
@@ -24,7 +25,16 @@ import { type Scenario, type Step, wrapAtPeer } from "./scenario.ts";
 import { buildSketch, tcp, udp } from "./sketch.ts";
 import type { Role } from "./state.ts";
 import { PROBE_VNI, VXLAN_FLAGS } from "./steer.ts";
-import { busySlots, PLAN, planned, rolesOf, VXLAN_PORT, type World, type WorldGateway } from "./world.ts";
+import {
+  BUSY_PORT,
+  busySlots,
+  PLAN,
+  planned,
+  rolesOf,
+  VXLAN_PORT,
+  type World,
+  type WorldGateway,
+} from "./world.ts";
 
 /**
  * Seconds. Time passes in steps of 10 s in scenarios, so that a session is never near the end of its timeout: the program's clock
@@ -72,9 +82,18 @@ export function worldArbitrary(maxRecords?: number): fc.Arbitrary<World> {
   }));
 }
 
+/** The blocks divide all sizes of slots that the worlds have. */
+const ALLOCATIONS: readonly Allocation[] = [
+  { method: "Hashed", spread: "Endpoint" },
+  { method: "Hashed", spread: "Flow" },
+  { method: "Deterministic", portsPerEndpoint: 16 },
+  { method: "Deterministic", portsPerEndpoint: 64 },
+];
+
 const gatewayShape = fc.record({
   addresses: fc.integer({ min: 1, max: 3 }),
   portsPerSlot: fc.constantFrom(64, 64, 64, 1024, 64_512),
+  allocation: fc.constantFrom(ALLOCATIONS[0]!, ...ALLOCATIONS),
   /** Slot i belongs to node (i × stride + offset) modulo one more than there are nodes; that one is nobody. */
   stride: fc.integer({ min: 1, max: 7 }),
   offset: fc.nat(10),
@@ -124,6 +143,7 @@ function makeGateway(shape: GatewayShape, index: number, nodes: number): WorldGa
     sources: SOURCES[index]!,
     addresses: Array.from({ length: shape.addresses }, (_, i) => planned(PLAN.publics, 16 * index + i + 1)),
     portsPerSlot,
+    allocation: shape.allocation,
     behaviour: shape.behaviour,
     owners: Array.from({ length: shape.addresses }, (_, address) =>
       Array.from({ length: slotsPerAddress(portsPerSlot) }, (_, slot) => ownerOf(address, slot)),
@@ -132,7 +152,10 @@ function makeGateway(shape: GatewayShape, index: number, nodes: number): WorldGa
 }
 
 const anyPort = fc.integer({ min: 0, max: 65535 });
-const port = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(0, 53, 1024, 1025, 40_000, 65_535) }, anyPort);
+const port = fc.oneof(
+  { weight: 6, arbitrary: fc.constantFrom(0, 53, 1024, 1025, BUSY_PORT, 65_535) },
+  anyPort,
+);
 const { syn, ack, fin, rst, psh } = TCP_FLAG;
 const tcpFlags = fc.oneof(
   { weight: 6, arbitrary: fc.constant(syn) },

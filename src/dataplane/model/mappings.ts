@@ -15,6 +15,7 @@ import {
   type Permission,
   type Protocol,
   partOf,
+  portsIn,
   portsToTry,
   type SlotName,
   type State,
@@ -48,7 +49,7 @@ export function mapFlow(config: ModelConfig, state: State, slot: SlotName, tuple
   const { protocol } = tuple;
   const depends = dependencesOf(config.gateways.get(slot.gateway)!.behaviour, protocol);
   if (protocol === "icmp" || depends.mapping === "AddressAndPortDependent") {
-    const port = findPort(slot, tuple, tuple.destination, (candidate) => {
+    const port = findPort(config, slot, tuple, tuple.destination, (candidate) => {
       return !state.flows.has(flowKey({ ...tuple, source: tuple.destination, destination: candidate }));
     });
     return port ? { ok: true, state, public: port, slot, parent: undefined } : refused("drop_no_port");
@@ -86,7 +87,7 @@ function refer(
   }
   // The session itself needs a record too.
   if (state.records.size + 2 > config.maxRecords) return refused("drop_table_full");
-  const port = findPort(slot, tuple, remote, (candidate) => {
+  const port = findPort(config, slot, tuple, remote, (candidate) => {
     return !state.flows.has(coveringKey({ ...tuple, source: remote, destination: candidate }));
   });
   if (!port) return refused("drop_no_port");
@@ -122,12 +123,15 @@ function unreferTo(state: State, index: number): State {
 }
 
 function findPort(
+  config: ModelConfig,
   slot: SlotName,
-  { protocol, source }: Tuple,
+  { network, protocol, source }: Tuple,
   remote: AddressPort,
   isFree: (candidate: AddressPort) => boolean,
 ): AddressPort | undefined {
-  return portsToTry(slot, protocol, source, remote)
+  const range = portsIn(config.gateways.get(slot.gateway)!, slot, network, source);
+  if (!range) return undefined;
+  return portsToTry(range, protocol, source, remote)
     .map((port) => ({ address: slot.address, port }))
     .find(isFree);
 }

@@ -4,10 +4,11 @@
  *
  * Times are milliseconds of a clock that never goes back; fractions are allowed.
  */
+import { type Allocation, outboundPorts } from "../../model/allocation.ts";
 import { address, type Cidr, cidr, cidrContains } from "../../model/ipv4.ts";
 import type { Dependence, NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
-import { FIRST_PORT, inboundSlot, mix32, outboundSlot, slotPorts } from "../../model/slots.ts";
+import { FIRST_PORT, inboundSlot, mix32, type PortRange, slotPorts } from "../../model/slots.ts";
 
 /** The names of all counters. */
 export const COUNTERS = [
@@ -65,6 +66,8 @@ export interface Gateway {
   /** The gateway object's uid. */
   readonly id: string;
   readonly portsPerSlot: number;
+  readonly allocation: Allocation;
+  readonly sources: readonly Cidr[];
   readonly behaviour: NatBehaviour;
   readonly addresses: readonly number[];
   /** owners[address index][slot number] */
@@ -96,14 +99,13 @@ export function modelConfig(spec: NodeConfig["spec"], node: string, maxRecords: 
     return peer === undefined ? { kind: "nobody" } : { kind: "peer", address: peer };
   };
   const gateways = spec.gateways.map((gateway) => ({
+    id: gateway.uid,
+    portsPerSlot: gateway.portsPerSlot,
+    allocation: gateway.allocation,
     sources: gateway.sources.map(cidr),
-    gateway: {
-      id: gateway.uid,
-      portsPerSlot: gateway.portsPerSlot,
-      behaviour: gateway.behaviour,
-      addresses: gateway.addresses.map((placed) => address(placed.address)),
-      owners: gateway.addresses.map((placed) => placed.owners.map((index) => ownerOf(gateway.nodes[index]))),
-    },
+    behaviour: gateway.behaviour,
+    addresses: gateway.addresses.map((placed) => address(placed.address)),
+    owners: gateway.addresses.map((placed) => placed.owners.map((index) => ownerOf(gateway.nodes[index]))),
   }));
   return {
     address: address(spec.node.address),
@@ -111,9 +113,9 @@ export function modelConfig(spec: NodeConfig["spec"], node: string, maxRecords: 
     programmed: true,
     maxRecords,
     peers: new Set(peers.values()),
-    sources: gateways.flatMap(({ sources, gateway }) => sources.map((block) => ({ block, gateway }))),
-    gateways: new Map(gateways.map(({ gateway }) => [gateway.id, gateway])),
-    addresses: new Map(gateways.flatMap(({ gateway }) => gateway.addresses.map((a) => [a, gateway]))),
+    sources: gateways.flatMap((gateway) => gateway.sources.map((block) => ({ block, gateway }))),
+    gateways: new Map(gateways.map((gateway) => [gateway.id, gateway])),
+    addresses: new Map(gateways.flatMap((gateway) => gateway.addresses.map((a) => [a, gateway]))),
   };
 }
 
@@ -123,11 +125,23 @@ export function gatewayOfSource(config: ModelConfig, source: number): Gateway | 
   return fits.sort((a, b) => b.block.bits - a.block.bits)[0]?.gateway;
 }
 
-/** The slot of an endpoint's flows; undefined while the gateway has no address. */
-export function slotOfSource(gateway: Gateway, network: number, source: number): SlotName | undefined {
-  if (gateway.addresses.length === 0) return undefined;
-  const { addressIndex, slot } = outboundSlot(network, source, gateway.addresses, gateway.portsPerSlot);
-  return slotName(gateway, gateway.addresses[addressIndex]!, slot);
+/** The slot of an endpoint's flows; undefined while the gateway has no address for it. */
+export function slotOfSource(gateway: Gateway, network: number, source: AddressPort): SlotName | undefined {
+  const chosen = gateway.addresses.length > 0 ? outboundPorts(gateway, network, source) : undefined;
+  return chosen && slotName(gateway, gateway.addresses[chosen.addressIndex]!, chosen.slot);
+}
+
+/** The ports that an endpoint may have in a slot: all of them, or its block; undefined when that is elsewhere. */
+export function portsIn(
+  { allocation, ...gateway }: Gateway,
+  slot: SlotName,
+  network: number,
+  source: AddressPort,
+): PortRange | undefined {
+  if (allocation.method === "Hashed") return slotPorts(slot.number, slot.portsPerSlot);
+  const block = outboundPorts({ ...gateway, allocation }, network, source);
+  const isHere = block?.slot === slot.number && gateway.addresses[block.addressIndex] === slot.address;
+  return isHere ? block.ports : undefined;
 }
 
 /** The slot of a public address and port; undefined for the ports below 1024. */
@@ -151,24 +165,24 @@ export function ownerOfSlot(config: ModelConfig, slot: SlotName): Owner {
 const PORT_STRIDE = 39869;
 
 /**
- * The ports of a slot in the order in which they are tried for a mapping of an endpoint toward `remote`, of which only that is given on which the
- * mapping depends: first the image of its source port, then all in strides from a place that the hash of both names, wrapping within the slot.
+ * Ports of a slot in the order in which they are tried for a mapping of an endpoint toward `remote`, of which only that is given on which the
+ * mapping depends: first the image of its source port, then all in strides from a place that the hash of both names, wrapping within the range.
  * UDP whose mapping depends on the remote begins with the latter: it must not look as if it did not, only because ports are plenty.
  */
 export function portsToTry(
-  { number, portsPerSlot }: SlotName,
+  { first, last }: PortRange,
   protocol: Protocol,
   { address, port }: AddressPort,
   remote: AddressPort,
 ): readonly number[] {
-  const { first } = slotPorts(number, portsPerSlot);
+  const count = last - first + 1;
   const hash = mix32(mix32(mix32(mix32(address) ^ port) ^ remote.address) ^ remote.port);
   const strides = Array.from(
-    { length: portsPerSlot },
-    (_, i) => first + (((hash % portsPerSlot) + i * PORT_STRIDE) % portsPerSlot),
+    { length: count },
+    (_, i) => first + (((hash % count) + i * PORT_STRIDE) % count),
   );
   if (protocol === "udp" && remote.address !== 0) return strides;
-  return [first + (((port - FIRST_PORT + 65536) % 65536) % portsPerSlot), ...strides];
+  return [first + (((port - FIRST_PORT + 65536) % 65536) % count), ...strides];
 }
 
 /** A packet's flow, as the packet shows it. ICMP echo has the identifier as the endpoint's port and 0 as the remote's. */

@@ -195,7 +195,7 @@ function failFast(state: State, { frame, ip }: Directed, answering: boolean): Ou
 
 function slotOf(gateway: Gateway, tuple: Tuple, direction: Direction): SlotName | undefined {
   return direction === "outbound"
-    ? slotOfSource(gateway, tuple.network, tuple.source.address)
+    ? slotOfSource(gateway, tuple.network, tuple.source)
     : slotOfPublic(gateway, tuple.destination);
 }
 

@@ -2,6 +2,7 @@
  * Small worlds for tests of the dataplane: a cell of nodes that share a few gateways, and the addresses of everybody around
  * them. A world is a plain value; each node's NodeConfig follows from it.
  */
+import type { Allocation } from "../../model/allocation.ts";
 import { address, formatAddress } from "../../model/ipv4.ts";
 import type { NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
@@ -56,6 +57,7 @@ export interface WorldGateway {
   readonly sources: readonly string[];
   readonly addresses: readonly number[];
   readonly portsPerSlot: number;
+  readonly allocation: Allocation;
   readonly behaviour: NatBehaviour;
   /** owners[address index][slot number] is an index into the world's nodes, or NOBODY. */
   readonly owners: readonly (readonly number[])[];
@@ -96,6 +98,7 @@ export function nodeConfigOf(
       uid: gateway.id,
       sources: [...gateway.sources],
       portsPerSlot: gateway.portsPerSlot,
+      allocation: gateway.allocation,
       behaviour: gateway.behaviour,
       nodes: world.nodes.map((node) => node.name),
       addresses: gateway.addresses.map((publicAddress, i) => ({
@@ -147,12 +150,16 @@ export function configOf(world: World, nodeIndex: number): ModelConfig {
   return modelConfig(nodeConfigOf(world, nodeIndex), world.nodes[nodeIndex]!.name, world.maxRecords);
 }
 
-/** The slots in which the world's endpoints have their flows: those whose moves matter. */
+/** A source port that endpoints like. */
+export const BUSY_PORT = 40_000;
+
+/** The slots in which the world's endpoints have their flows (from `BUSY_PORT`, where they are spread): those whose moves matter. */
 export function busySlots(world: World): readonly SlotName[] {
   const config = configOf(world, 0);
   return world.endpoints.flatMap((endpoint) => {
     const gateway = gatewayOfSource(config, endpoint);
-    return (gateway && slotOfSource(gateway, FABRIC_NETWORK, endpoint)) ?? [];
+    const source = { address: endpoint, port: BUSY_PORT };
+    return (gateway && slotOfSource(gateway, FABRIC_NETWORK, source)) ?? [];
   });
 }
 
