@@ -4,7 +4,7 @@ BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-address-of-packed-member \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help setup bpf check format test outages demo bench clean
+.PHONY: help setup bpf check format test outages chaos demo bench clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,10 @@ test: setup ## Run all tests (root: they build network namespaces)
 
 outages: setup ## The etcd driver through killed, paused and full members; not part of `test`, since it depends on time
 	@$(NODE) scripts/run-tests.ts src/store/etcd-outages.suite.ts
+
+chaos: setup ## Break things at random for ten minutes under traffic, then check everything. SECONDS=n, SEED=n
+	@NATTO_CHAOS_SECONDS=$(or $(SECONDS),600) $(if $(SEED),NATTO_CHAOS_SEED=$(SEED)) \
+		$(NODE) scripts/run-tests.ts --once --timeout 900 test/chaos/chaos.test.ts
 
 demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running
 	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold)

@@ -1,16 +1,24 @@
 /**
- * Runs test files with node's test runner: `run-tests.ts [--only TEXT] FILE|FOLDER…` (all of them if none is given). Files run one after
- * the other, since several of them build network namespaces on the same machine. A file in which something failed runs once more
- * at the end, and what then passes is named as unsteady: it deserves a look, but a busy machine must not stop a change. Reports as it
- * goes, and closes with the line `N passed, N failed`, alone. Exits 1 when a test failed or none ran.
+ * Runs test files with node's test runner: `run-tests.ts [--only TEXT] [--timeout SECONDS] [--once] FILE|FOLDER…` (all of them if none is
+ * given; a file may take 300 seconds). Files run one after the other, since several of them build network namespaces on the same machine.
+ * A file in which something failed runs once more at the end, unless told `--once`, and what then passes is named as unsteady: it
+ * deserves a look, but a busy machine must not stop a change. Reports as it goes, and closes with the line `N passed, N failed`, alone.
+ * Exits 1 when a test failed or none ran.
  */
 import { globSync, statSync } from "node:fs";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
+import { parseArgs } from "node:util";
 
-const args = process.argv.slice(2);
-const only = args[0] === "--only" ? args.splice(0, 2)[1] : undefined;
-const places = args.length > 0 ? args : ["src", "test"];
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    only: { type: "string" },
+    timeout: { type: "string", default: "300" },
+    once: { type: "boolean", default: false },
+  },
+});
+const places = positionals.length > 0 ? positionals : ["src", "test"];
 const files = places
   .flatMap((place) => (statSync(place).isDirectory() ? globSync(`${place}/**/*.test.ts`) : [place]))
   .sort();
@@ -33,8 +41,8 @@ async function runFiles(paths: readonly string[]): Promise<Map<string, FileResul
   const stream = run({
     files: [...paths],
     concurrency: 1,
-    timeout: 300_000,
-    ...(only === undefined ? {} : { testNamePatterns: [only] }),
+    timeout: Number(values.timeout) * 1_000,
+    ...(values.only === undefined ? {} : { testNamePatterns: [values.only] }),
   });
   stream.on("test:pass", ({ details, skip, todo, file }) => {
     if (details.type !== "suite" && skip === undefined && todo === undefined) resultOf(file).passed++;
@@ -49,7 +57,7 @@ async function runFiles(paths: readonly string[]): Promise<Map<string, FileResul
 
 const results = await runFiles(files);
 const troubled = [...results].filter(([, { failed }]) => failed.length > 0);
-if (troubled.length > 0) {
+if (troubled.length > 0 && !values.once) {
   console.log(`\n${troubled.length} files have failed tests; they run once more.`);
   const again = await runFiles(troubled.map(([file]) => file));
   for (const [file, first] of troubled) {
