@@ -34,7 +34,7 @@ outages: setup ## The etcd driver through killed, paused and full members; not p
 
 chaos: setup ## Break things at random for ten minutes under traffic, then check everything. SECONDS=n, SEED=n
 	@NATTO_CHAOS_SECONDS=$(or $(SECONDS),600) $(if $(SEED),NATTO_CHAOS_SEED=$(SEED)) \
-		$(NODE) scripts/run-tests.ts --once --timeout 900 test/chaos/chaos.test.ts
+		$(NODE) scripts/run-tests.ts --once --timeout 900 test/chaos/chaos.suite.ts
 
 demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running
 	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold)

@@ -12,8 +12,10 @@ export interface Targets {
   readonly processes: readonly Victim[];
   /** Hosts whose management network may fail. */
   readonly partitions: readonly string[];
-  /** Nodes that may lose their power, or everything they ever stored. */
+  /** Nodes that may lose their power. */
   readonly nodes: readonly string[];
+  /** Whether they may lose everything they ever stored, too. */
+  readonly wipe: boolean;
 }
 
 /**
@@ -41,33 +43,30 @@ const PAUSE_BETWEEN = { least: 200, most: 4_000 };
  */
 export function drawSchedule(random: Random, targets: Targets, durationMs: number): readonly Fault[] {
   const faults: Fault[] = [];
+  const lone = loneProcesses(targets);
   let nodesFreeAt = 0;
   for (let at = 0; at < durationMs; at += random.between(PAUSE_BETWEEN.least, PAUSE_BETWEEN.most)) {
-    if (targets.nodes.length > 0 && at >= nodesFreeAt) {
-      const until = at + random.between(NODE_OUTAGE.least, NODE_OUTAGE.most);
-      if (until > durationMs) continue;
-      nodesFreeAt = until + NODE_RECOVERY;
-      faults.push({
-        kind: random.pick(["power", "power", "wipe"]),
-        host: random.pick(targets.nodes),
-        at,
-        until,
-      });
-      continue;
-    }
-    const until = Math.min(durationMs, at + random.between(SHORTEST, LONGEST));
-    const fault = drawControlFault(random, targets, at, until);
-    if (fault && !faults.some((other) => collide(other, fault))) faults.push(fault);
+    const isNodesTurn = targets.nodes.length > 0 && at >= nodesFreeAt;
+    const fault = isNodesTurn ? drawNodeFault(random, targets, at) : drawControlFault(random, targets, at);
+    if (!fault || fault.until > durationMs || faults.some((other) => collide(other, fault, lone))) continue;
+    faults.push(fault);
+    if (isNodesTurn) nodesFreeAt = fault.until + NODE_RECOVERY + random.between(0, NODE_RECOVERY);
   }
   return faults;
 }
 
-function drawControlFault(
-  random: Random,
-  { processes, partitions }: Targets,
-  at: number,
-  until: number,
-): Fault | undefined {
+function drawNodeFault(random: Random, { nodes, wipe }: Targets, at: number): Fault {
+  const until = at + random.between(NODE_OUTAGE.least, NODE_OUTAGE.most);
+  return {
+    kind: random.pick(wipe ? ["power", "power", "wipe"] : ["power"]),
+    host: random.pick(nodes),
+    at,
+    until,
+  };
+}
+
+function drawControlFault(random: Random, { processes, partitions }: Targets, at: number): Fault | undefined {
+  const until = at + random.between(SHORTEST, LONGEST);
   const kind = random.pick(["kill", "kill", "pause", "partition"] as const);
   if (kind !== "partition") {
     return processes.length > 0 ? { kind, ...random.pick(processes), at, until } : undefined;
@@ -75,12 +74,24 @@ function drawControlFault(
   return partitions.length > 0 ? { kind, host: random.pick(partitions), at, until } : undefined;
 }
 
-/** Whether two faults cannot be told apart, or undone, while both last. A fault of a whole node is one of its agent too. */
-function collide(a: Fault, b: Fault): boolean {
-  if (a.host !== b.host || a.until < b.at || b.until < a.at) return false;
-  if ("process" in a && "process" in b) return a.process === b.process;
-  if ("process" in a || "process" in b) return isNodeFault(a) || isNodeFault(b);
-  return true;
+/**
+ * Whether two faults may not overlap: they could not be told apart or undone, or together they are more than Natto promises to bear. A node
+ * that comes back from a failure of its links still has its old maps, and needs its agent and a control plane to learn better.
+ */
+function collide(a: Fault, b: Fault, lone: ReadonlySet<string>): boolean {
+  const [first, second] = isNodeFault(a) ? [a, b] : [b, a];
+  const recovery = isNodeFault(first) ? NODE_RECOVERY : 0;
+  if (first.until + recovery < second.at || second.until < first.at) return false;
+  if (isNodeFault(first))
+    return first.host === second.host || ("process" in second && lone.has(second.process));
+  if (a.host !== b.host) return false;
+  return "process" in a && "process" in b ? a.process === b.process : !("process" in a || "process" in b);
+}
+
+/** Processes of which there is only one: without it nothing is decided. */
+function loneProcesses({ processes }: Targets): ReadonlySet<string> {
+  const names = processes.map((victim) => victim.process);
+  return new Set(names.filter((name) => names.indexOf(name) === names.lastIndexOf(name)));
 }
 
 export function isNodeFault(fault: Fault): boolean {
