@@ -7,6 +7,7 @@
 #include "packet.h"
 #include "records.h"
 #include "slots.h"
+#include "static-mappings.h"
 
 static __always_inline enum dependence mapping_of(const struct gateway *gateway, __u8 protocol)
 {
@@ -96,6 +97,7 @@ struct port_search {
 	struct flow flow;
 	__u32 first, count;
 	__u32 preferred, start;	/* offsets: the port to try first, and where to go on from */
+	__u32 protocol;		/* where ports may be forwards', else 0 */
 	enum counter failed;	/* 0 = a port was found; otherwise why not (so far) */
 };
 
@@ -104,6 +106,8 @@ static long try_port(__u32 i, struct port_search *s)
 	__u32 offset = i ? (s->start + (i - 1) * PORT_STRIDE) % s->count : s->preferred;
 
 	s->key.destination_port = bpf_htons(s->first + offset);
+	if (s->protocol && is_forwarded(s->key.destination, s->key.destination_port, s->protocol))
+		return 0;
 
 	long error = bpf_map_update_elem(&flows, &s->key, &s->flow, BPF_NOEXIST);
 
@@ -140,6 +144,7 @@ static __always_inline enum counter take_port(struct record *r, __u32 index, con
 	struct port_search search = {
 		.key = inbound_key(r),
 		.flow = { .record = index, .generation = r->generation, .direction = INBOUND },
+		.protocol = address->has_forwards ? r->protocol_network & 0xff & ~COVERING : 0,
 		.failed = DROP_NO_PORT,
 	};
 

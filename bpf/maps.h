@@ -51,6 +51,7 @@ struct config {
 	__be16 vxlan_port;
 	__u16 programmed;	/* 1 once everything else is in place: probes are answered */
 	__u64 clock_offset;	/* 0, except in tests of timers */
+	__u32 static_mappings;	/* how many there are: nothing is looked for where there are none */
 };
 
 struct node {
@@ -94,8 +95,9 @@ struct gateway {
 struct public_address {
 	__u32 gateway;
 	__u32 first_slot;
-	__u32 slot_count;
+	__u32 slot_count;	/* 0 = no gateway's: it has static mappings alone */
 	__u32 ports_per_slot;
+	__u32 has_forwards;	/* 1 = some of its ports may be forwards' */
 };
 
 struct slot {

@@ -11,6 +11,7 @@
 #include "packet.h"
 #include "sessions.h"
 #include "slots.h"
+#include "static-forward.h"
 #include "sweep.h"
 
 enum role { INSIDE = 1, OUTSIDE = 2, BOTH = 3 };
@@ -32,6 +33,12 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 	struct gateway *gateway = 0;
 	__u32 number = 0;
 
+	if (config->static_mappings) {
+		struct static_mapping *mapping = find_static(p, network, direction);
+
+		if (mapping)
+			return translate_static(ctx, p, config, mapping, direction);
+	}
 	if (direction == OUTBOUND) {
 		struct source *source = source_of(network, p->source);
 
@@ -61,7 +68,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 	} else {
 		__u16 port = bpf_ntohs(p->destination_port);
 
-		if (port < FIRST_PORT)
+		if (port < FIRST_PORT || !address->slot_count)
 			return drop(DROP_NO_SESSION, p->length);
 		slot_index = inbound_slot(port, address);
 	}

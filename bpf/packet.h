@@ -15,7 +15,7 @@ enum transport { TRANSLATABLE, FRAGMENT, TRUNCATED, UNSUPPORTED };
 struct packet {
 	struct ethhdr *eth;
 	struct iphdr *ip;
-	void *l4;		/* only if `transport` is TRANSLATABLE */
+	void *l4;		/* whole only if `transport` is TRANSLATABLE */
 	struct iphdr *quoted;	/* of an ICMP error: the packet that it is about, and that one's transport header */
 	void *quoted_l4;
 	/* The flow's tuple. That of an ICMP error is the quoted packet's, reversed: its flow is the one that the error answers. */
@@ -87,6 +87,7 @@ static __always_inline void parse_quoted(struct packet *p, struct icmphdr *icmp,
 
 static __always_inline void parse_transport(struct packet *p, void *l4, __u32 length, void *end)
 {
+	p->l4 = l4;
 	p->transport = TRUNCATED;
 	if (p->ip->frag_off & bpf_htons(0x3fff)) {
 		p->transport = FRAGMENT;
@@ -127,7 +128,6 @@ static __always_inline void parse_transport(struct packet *p, void *l4, __u32 le
 	} else {
 		p->transport = UNSUPPORTED;
 	}
-	p->l4 = l4;
 }
 
 static __always_inline enum parsed parse(struct xdp_md *ctx, struct packet *p)

@@ -3,10 +3,10 @@ import { existsSync, mkdirSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { NattoError } from "../errors.ts";
 import { DEPENDENCES, type Dependence } from "../model/nat-behaviour.ts";
-import { swap32 } from "./btf.ts";
+import { swap16, swap32 } from "./btf.ts";
 import type { Codecs, ConfigRow, SweeperRow } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
-import type { AddressEntry, GatewayEntry, SourceEntry } from "./tables.ts";
+import type { AddressEntry, GatewayEntry, SourceEntry, StaticEntry } from "./tables.ts";
 
 export const MAP_NAMES = [
   "config",
@@ -22,6 +22,7 @@ export const MAP_NAMES = [
   "sweeper",
   "counters",
   "answer_limits",
+  "static_mappings",
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 
@@ -152,6 +153,7 @@ export function readAddresses(maps: KernelMaps, codecs: Codecs): Map<number, Add
       firstSlot: row.first_slot,
       slotCount: row.slot_count,
       portsPerSlot: row.ports_per_slot,
+      hasForwards: row.has_forwards !== 0,
     });
   }
   return entries;
@@ -163,7 +165,27 @@ export function encodeAddressEntry(codecs: Codecs, entry: AddressEntry): Buffer 
     first_slot: entry.firstSlot,
     slot_count: entry.slotCount,
     ports_per_slot: entry.portsPerSlot,
+    has_forwards: entry.hasForwards ? 1 : 0,
   });
+}
+
+/** The key and the value of one direction of a static mapping. */
+export function encodeStatic(
+  codecs: Codecs,
+  { direction, network, protocol, from, to }: StaticEntry,
+): [Buffer, Buffer] {
+  const key = codecs.static_key.encode({
+    protocol_network: protocol | (network << 8),
+    address: swap32(from.address),
+    port: swap16(from.port),
+    direction: direction === "outbound" ? 1 : 2,
+  });
+  const value = codecs.static_mapping.encode({
+    address: swap32(to.address),
+    port: swap16(to.port),
+    unused: 0,
+  });
+  return [key, value];
 }
 
 /** In place of an MSS: as much as the route takes. */

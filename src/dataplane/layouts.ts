@@ -4,12 +4,15 @@ import { readBtf } from "./libbpf.ts";
 
 export const SELF = 0;
 export const NOBODY_INDEX = 0xffff;
+/** The gateway of a public address that has none. */
+export const NO_GATEWAY = 0xffffffff;
 
 export type ConfigRow = {
   node_address: number;
   vxlan_port: number;
   programmed: number;
   clock_offset: bigint;
+  static_mappings: number;
 };
 export type NodeRow = { address: number };
 export type SourceKeyRow = { prefix_bits: number; network: number; address: number };
@@ -33,7 +36,15 @@ export type GatewayRow = {
   spreads_flows: number;
   addresses: readonly number[];
 };
-export type AddressRow = { gateway: number; first_slot: number; slot_count: number; ports_per_slot: number };
+export type AddressRow = {
+  gateway: number;
+  first_slot: number;
+  slot_count: number;
+  ports_per_slot: number;
+  has_forwards: number;
+};
+export type StaticKeyRow = { protocol_network: number; address: number; port: number; direction: number };
+export type StaticMappingRow = { address: number; port: number; unused: number };
 export type SlotRow = { owner: number; backup: number };
 export type FlowRow = { record: number; generation: number; direction: number };
 export type RecordRow = {
@@ -65,6 +76,8 @@ export interface Codecs {
   readonly source: Codec<SourceRow>;
   readonly gateway: Codec<GatewayRow>;
   readonly public_address: Codec<AddressRow>;
+  readonly static_key: Codec<StaticKeyRow>;
+  readonly static_mapping: Codec<StaticMappingRow>;
   readonly slot: Codec<SlotRow>;
   readonly flow: Codec<FlowRow>;
   readonly record: Codec<RecordRow>;
@@ -79,7 +92,9 @@ export function codecsOf(layouts: Layouts): Codecs {
   const { struct } = layouts;
   const recordKinds = layouts.enumNames("record_kind");
   return {
-    config: structCodec(struct("config", ["node_address", "vxlan_port", "programmed", "clock_offset"])),
+    config: structCodec(
+      struct("config", ["node_address", "vxlan_port", "programmed", "clock_offset", "static_mappings"]),
+    ),
     node: structCodec(struct("node", ["address"])),
     source_key: structCodec(struct("source_key", ["prefix_bits", "network", "address"])),
     source: structCodec(struct("source", ["gateway", "index_offset"])),
@@ -105,8 +120,10 @@ export function codecsOf(layouts: Layouts): Codecs {
       ]),
     ),
     public_address: structCodec(
-      struct("public_address", ["gateway", "first_slot", "slot_count", "ports_per_slot"]),
+      struct("public_address", ["gateway", "first_slot", "slot_count", "ports_per_slot", "has_forwards"]),
     ),
+    static_key: structCodec(struct("static_key", ["protocol_network", "address", "port", "direction"])),
+    static_mapping: structCodec(struct("static_mapping", ["address", "port", "unused"])),
     slot: structCodec(struct("slot", ["owner", "backup"])),
     flow: structCodec(struct("flow", ["record", "generation", "direction"])),
     record: structCodec(

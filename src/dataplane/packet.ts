@@ -28,6 +28,8 @@ export interface Ipv4View {
   readonly destination: number;
   /** It is a part of a larger packet: "more fragments" or an offset is set. */
   readonly fragment: boolean;
+  /** It is a fragment, and not the first. */
+  readonly laterFragment: boolean;
   /** Offset of the IP payload in the frame. */
   readonly payloadAt: number;
   readonly payloadBytes: number;
@@ -57,6 +59,7 @@ export function parseIpv4(frame: Buffer): Ipv4Parse {
     protocol: frame.readUInt8(at + 9),
     source: frame.readUInt32BE(at + 12),
     destination: frame.readUInt32BE(at + 16),
+    laterFragment: (frame.readUInt16BE(at + 6) & 0x1fff) !== 0,
     fragment: (frame.readUInt16BE(at + 6) & (MORE_FRAGMENTS | 0x1fff)) !== 0,
     payloadAt: at + headerBytes,
     payloadBytes: totalBytes - headerBytes,

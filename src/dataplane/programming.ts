@@ -10,6 +10,7 @@ import {
   encodeGateway,
   encodeSource,
   encodeSourceKey,
+  encodeStatic,
   type KernelMap,
   type KernelMaps,
   readArray,
@@ -130,6 +131,10 @@ export function programMaps(maps: KernelMaps, codecs: Codecs, tables: Tables, in
       tables.sources.map((source) => toHex(encodeSourceKey(codecs, source), encodeSource(codecs, source))),
     ),
   );
+  const statics = compareHash(
+    maps.static_mappings,
+    new Map(tables.staticMappings.map((entry) => toHex(...encodeStatic(codecs, entry)))),
+  );
   const nodeCount = 1 + highest([...tables.nodes.keys(), ...inUse.nodes]);
   const gatewayCount = 1 + highest([...tables.gateways.keys(), ...inUse.gateways]);
 
@@ -137,9 +142,11 @@ export function programMaps(maps: KernelMaps, codecs: Codecs, tables: Tables, in
   report("node_addresses", peers.write());
   report("slots", writeArrayDifference(maps.slots, encodeSlots(tables, inUse.slots)));
   report("addresses", addresses.write());
+  report("static_mappings", statics.write());
   report("gateways", writeArrayDifference(maps.gateways, encodeGateways(codecs, tables, gatewayCount)));
   report("sources", sources.write());
   report("sources", sources.prune());
+  report("static_mappings", statics.prune());
   report("addresses", addresses.prune());
   report("node_addresses", peers.prune());
   return repairs;
@@ -160,6 +167,7 @@ export function programConfig(
     node_address: swap32(tables.nodes.get(SELF)!),
     vxlan_port: ((vxlanPort & 0xff) << 8) | (vxlanPort >>> 8),
     programmed: programmed ? 1 : 0,
+    static_mappings: tables.staticMappings.length,
   });
   if (row.equals(before)) return [];
   bpf.update(maps.config.fd, key, row);

@@ -2,7 +2,7 @@
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Repair } from "./dataplane.ts";
 import { type KernelMaps, readAddresses, readNodes } from "./kernel-maps.ts";
-import type { Codecs } from "./layouts.ts";
+import { type Codecs, NO_GATEWAY } from "./layouts.ts";
 import { programConfig, programMaps } from "./programming.ts";
 import { type AddressEntry, computeTables, type SlotRange, type Tables } from "./tables.ts";
 
@@ -37,7 +37,7 @@ export function reconcileMaps(
   const resting = [...stillResting, ...freed];
   const repairs = programMaps(maps, codecs, tables, {
     nodes: nodes.keys(),
-    gateways: [...addresses.values()].map((entry) => entry.gateway),
+    gateways: [...addresses.values()].map((entry) => entry.gateway).filter((index) => index !== NO_GATEWAY),
     slots: resting.reduce((end, range) => Math.max(end, range.first + range.count), 0),
   });
   return { repairs: [...repairs, ...programConfig(maps, codecs, tables, config.vxlan.port, true)], resting };

@@ -8,14 +8,18 @@ import { address, cidr, cidrSize } from "../model/ipv4.ts";
 import type { NatBehaviour } from "../model/nat-behaviour.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { FABRIC_NETWORK, slotsPerAddress } from "../model/slots.ts";
-import { NOBODY_INDEX, SELF } from "./layouts.ts";
+import { forwardedPorts, staticAddresses } from "../model/static-mappings.ts";
+import { NO_GATEWAY, NOBODY_INDEX, SELF } from "./layouts.ts";
 
 /** All addresses are numbers in host order. */
 export interface AddressEntry {
+  /** NO_GATEWAY, with no slots, for an address that has static mappings alone. */
   readonly gateway: number;
   readonly firstSlot: number;
   readonly slotCount: number;
   readonly portsPerSlot: number;
+  /** Some of its ports may be forwards'. */
+  readonly hasForwards: boolean;
 }
 
 export interface GatewayEntry {
@@ -34,6 +38,16 @@ export interface SourceEntry {
   readonly firstIndex: number;
 }
 
+/** One direction of a static mapping. */
+export interface StaticEntry {
+  readonly direction: "outbound" | "inbound";
+  readonly network: number;
+  /** Protocol number and port; both 0 for a floating address, which has them all. */
+  readonly protocol: number;
+  readonly from: { readonly address: number; readonly port: number };
+  readonly to: { readonly address: number; readonly port: number };
+}
+
 export interface Tables {
   /** Node index → address; index 0 is this node. */
   readonly nodes: ReadonlyMap<number, number>;
@@ -42,6 +56,7 @@ export interface Tables {
   /** `owner | backup << 16` for each slot index up to the highest that is used. */
   readonly slots: Uint32Array;
   readonly sources: readonly SourceEntry[];
+  readonly staticMappings: readonly StaticEntry[];
 }
 
 /** What the kernel holds now. */
@@ -55,6 +70,14 @@ export interface SlotRange {
   readonly first: number;
   readonly count: number;
 }
+
+const STATIC_ONLY: AddressEntry = {
+  gateway: NO_GATEWAY,
+  firstSlot: 0,
+  slotCount: 0,
+  portsPerSlot: 0,
+  hasForwards: false,
+};
 
 export const EMPTY_SLOT = (NOBODY_INDEX | (NOBODY_INDEX << 16)) >>> 0;
 
@@ -87,6 +110,7 @@ export function computeTables(
     addresses,
     slots: fillSlots(config, nodeIndex, addresses),
     sources: config.gateways.flatMap((gateway, i) => sourceEntries(gateway.sources, gatewayIndex[i]!)),
+    staticMappings: staticEntries(config),
   };
 }
 
@@ -98,6 +122,30 @@ function sourceEntries(sources: readonly string[], gateway: number): SourceEntry
     firstIndex += cidrSize(block);
     return entry;
   });
+}
+
+const PROTOCOL_NUMBERS = { tcp: 6, udp: 17 } as const;
+
+/** Both directions of every static mapping. */
+function staticEntries(config: NodeConfig["spec"]): StaticEntry[] {
+  type Pair = Pick<StaticEntry, "protocol" | "from" | "to">;
+  const bothWays = ({ protocol, from: outside, to: inside }: Pair): StaticEntry[] => [
+    { direction: "inbound", network: 0, protocol, from: outside, to: inside },
+    { direction: "outbound", network: FABRIC_NETWORK, protocol, from: inside, to: outside },
+  ];
+  const floats = (config.floatingAddresses ?? []).map((float) => ({
+    protocol: 0,
+    from: { address: address(float.address), port: 0 },
+    to: { address: address(float.inside), port: 0 },
+  }));
+  const forwards = (config.portForwards ?? []).flatMap((forward) =>
+    forwardedPorts(forward).map(({ publicPort, insidePort }) => ({
+      protocol: PROTOCOL_NUMBERS[forward.protocol],
+      from: { address: address(forward.address), port: publicPort },
+      to: { address: address(forward.inside), port: insidePort },
+    })),
+  );
+  return [...floats, ...forwards].flatMap(bothWays);
 }
 
 /** The smallest numbers from `from` on that are not taken, one after the other. */
@@ -127,7 +175,7 @@ function assignGateways(config: NodeConfig["spec"], current: ReadonlyMap<number,
   const kept = config.gateways.map((gateway) => {
     const index = gateway.addresses
       .map((a) => current.get(address(a.address))?.gateway)
-      .find((i) => i !== undefined);
+      .find((i) => i !== undefined && i !== NO_GATEWAY);
     if (index === undefined || taken.has(index)) return undefined;
     taken.add(index);
     return index;
@@ -145,11 +193,14 @@ function assignSlots(
   const result = new Map<number, AddressEntry>();
   const used: SlotRange[] = [...resting];
   const unplaced: { readonly key: number; readonly entry: Omit<AddressEntry, "firstSlot"> }[] = [];
+  const withForwards = new Set((config.portForwards ?? []).map((forward) => address(forward.address)));
   config.gateways.forEach((gateway, i) => {
     const slotCount = slotsPerAddress(gateway.portsPerSlot);
-    const entry = { gateway: gatewayIndex[i]!, slotCount, portsPerSlot: gateway.portsPerSlot };
     for (const placed of gateway.addresses) {
       const key = address(placed.address);
+      const hasForwards = withForwards.has(key);
+      const { portsPerSlot } = gateway;
+      const entry = { gateway: gatewayIndex[i]!, slotCount, portsPerSlot, hasForwards };
       const before = current.get(key);
       if (before?.slotCount === slotCount) {
         result.set(key, { ...entry, firstSlot: before.firstSlot });
@@ -164,6 +215,7 @@ function assignSlots(
     if (!result.has(key)) used.push({ first: entry.firstSlot, count: entry.slotCount });
   const place = firstFit(used);
   for (const { key, entry } of unplaced) result.set(key, { ...entry, firstSlot: place(entry.slotCount) });
+  for (const key of staticAddresses(config)) if (!result.has(key)) result.set(key, STATIC_ONLY);
   return result;
 }
 

@@ -39,10 +39,7 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
   let sweeperIsOurs = false;
 
   const ensureGuard = (config: NodeConfig["spec"], roles: ReadonlyMap<Role, string>): Repair[] => {
-    const rules = renderGuard(
-      [...roles.values()],
-      config.gateways.flatMap((g) => g.sources),
-    );
+    const rules = renderGuard([...roles.values()], enrolledSources(config));
     const now = performance.now();
     if (guardChecked?.rules === rules && now - guardChecked.at < GUARD_INTERVAL_MS) return [];
     const repairs = guard.ensure(rules);
@@ -88,6 +85,12 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
     sessions: () => listSessions(maps, codecs),
     close: () => object.close(),
   };
+}
+
+/** Whoever may leave translated only: the sources of gateways, and hosts with a floating address. */
+function enrolledSources(config: NodeConfig["spec"]): string[] {
+  const floating = (config.floatingAddresses ?? []).map(({ inside }) => `${inside}/32`);
+  return [...config.gateways.flatMap((gateway) => gateway.sources), ...floating];
 }
 
 /** Pins that somebody removed are made again while we still hold the maps. */

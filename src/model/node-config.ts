@@ -10,6 +10,7 @@ import { natBehaviourSchema } from "./nat-behaviour.ts";
 import { portsPerSlotField } from "./nat-gateway.ts";
 import { placedAddressSchema } from "./placement.ts";
 import { routingConfigSchema } from "./routing.ts";
+import { floatingConfigSchema, forwardConfigSchema } from "./static-mappings.ts";
 
 export const gatewayConfigSchema = z.strictObject({
   namespace: nameField,
@@ -54,6 +55,9 @@ export const nodeConfigSchema = objectSchema(
     /** All other nodes of the cell, whether they own slots or not. */
     peers: z.array(z.strictObject({ name: nameField, address: addressField })),
     gateways: z.array(gatewayConfigSchema),
+    /** Left out: none. Every node of the cell translates them. */
+    floatingAddresses: z.array(floatingConfigSchema).optional(),
+    portForwards: z.array(forwardConfigSchema).optional(),
     /** What to announce, and to whom; left out: nothing. */
     routing: routingConfigSchema.optional(),
     /** `namespace/name` of gateways that are planned, but that a rollout keeps from this node (still, or again). */

@@ -17,6 +17,8 @@ export type Classified =
 /** Where the packet that an ICMP error quotes lies in the frame. It may be cut off behind the first 8 bytes of its transport header. */
 export interface Quoted {
   readonly ipAt: number;
+  /** The other end of the flow that the error complains about: whom the quoted packet went to. */
+  readonly destination: number;
   readonly protocol: number;
   readonly transportAt: number;
   /** How many bytes of its transport are there. */
@@ -77,30 +79,38 @@ function classifyIcmp(frame: Buffer, ip: Ipv4View, direction: Direction): Classi
  * reversed. It must have been sent to whoever sent the quoted packet.
  */
 function classifyError(frame: Buffer, ip: Ipv4View, direction: Direction): Classified {
-  const unsupported: Classified = { ok: false, drop: "drop_unsupported" };
   const quoted = findQuoted(frame, ip);
-  if (!quoted || frame.readUInt32BE(quoted.ipAt + 12) !== ip.destination) return unsupported;
-  const ports = quotedPorts(frame, quoted, direction);
-  if (!ports) return unsupported;
+  const ports = quoted && quotedPorts(frame, quoted, direction);
+  if (!ports) return { ok: false, drop: "drop_unsupported" };
   const tuple: Tuple = {
     network: FABRIC_NETWORK,
     protocol: ports.protocol,
-    source: { address: frame.readUInt32BE(quoted.ipAt + 16), port: ports.destination },
+    source: { address: quoted.destination, port: ports.destination },
     destination: { address: ip.destination, port: ports.source },
   };
   return { ok: true, tuple, tcpFlags: 0, quoted };
 }
 
-function findQuoted(frame: Buffer, ip: Ipv4View): Quoted | undefined {
+/** The packet that an ICMP error quotes, if it is one that can be rewritten and the error goes to who sent it. */
+export function findQuoted(frame: Buffer, ip: Ipv4View): Quoted | undefined {
+  if (ip.fragment || ip.protocol !== PROTOCOL.icmp || ip.payloadBytes < 36) return undefined;
+  if (!ICMP_ERRORS.includes(frame.readUInt8(ip.payloadAt))) return undefined;
   const ipAt = ip.payloadAt + 8;
   const end = ip.payloadAt + ip.payloadBytes;
-  if (ipAt + 20 > end) return undefined;
   const first = frame.readUInt8(ipAt);
   const transportAt = ipAt + (first & 0x0f) * 4;
   const fragmentOffset = frame.readUInt16BE(ipAt + 6) & 0x1fff;
   if (first >> 4 !== 4 || transportAt < ipAt + 20 || transportAt + 8 > end || fragmentOffset !== 0)
     return undefined;
-  return { ipAt, protocol: frame.readUInt8(ipAt + 9), transportAt, transportBytes: end - transportAt };
+  const protocol = frame.readUInt8(ipAt + 9);
+  const isEcho =
+    frame.readUInt8(transportAt + 1) === 0 &&
+    [ECHO_REQUEST, ECHO_REPLY].includes(frame.readUInt8(transportAt));
+  const known =
+    protocol === PROTOCOL.tcp || protocol === PROTOCOL.udp || (protocol === PROTOCOL.icmp && isEcho);
+  if (!known || frame.readUInt32BE(ipAt + 12) !== ip.destination) return undefined;
+  const destination = frame.readUInt32BE(ipAt + 16);
+  return { ipAt, destination, protocol, transportAt, transportBytes: end - transportAt };
 }
 
 /** The quoted packet's ports. An echo has its identifier on the endpoint's side, and only one direction in which it can have gone. */
@@ -119,7 +129,6 @@ function quotedPorts(
       destination: frame.readUInt16BE(transportAt + 2),
     };
   }
-  if (protocol !== PROTOCOL.icmp || frame.readUInt8(transportAt + 1) !== 0) return undefined;
   const type = frame.readUInt8(transportAt);
   const identifier = frame.readUInt16BE(transportAt + 4);
   if (direction === "inbound" && type === ECHO_REQUEST)

@@ -78,6 +78,8 @@ export interface Bench {
   /** Lets time pass and sweeps; returns how many sessions ended. */
   wait(seconds: number): number;
   move(slot: SlotName, owner: number): void;
+  /** Takes on another configuration. */
+  become(world: World): void;
   state(): State;
 }
 
@@ -105,6 +107,9 @@ export function newBench(
     },
     move: (slot, owner) => {
       current = moveSlot(current, slot, owner);
+    },
+    become: (next) => {
+      current = next;
     },
     state: () => state,
   };

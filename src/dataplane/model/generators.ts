@@ -4,6 +4,7 @@
  */
 import fc from "fast-check";
 import type { Allocation } from "../../model/allocation.ts";
+import { formatAddress } from "../../model/ipv4.ts";
 import {
   DEFAULT_BEHAVIOUR,
   DEPENDENCES,
@@ -12,6 +13,7 @@ import {
 } from "../../model/nat-behaviour.ts";
 import { NOBODY } from "../../model/placement.ts";
 import { slotsPerAddress } from "../../model/slots.ts";
+import type { ForwardConfig, StaticConfig } from "../../model/static-mappings.ts";
 import {
   buildPacket,
   ECHO_REPLY,
@@ -30,6 +32,7 @@ import {
   busySlots,
   PLAN,
   planned,
+  publicAddresses,
   rolesOf,
   VXLAN_PORT,
   type World,
@@ -60,14 +63,43 @@ const REMOTES = [
   planned(PLAN.prohibitedRemotes, 1),
 ];
 
-/** A world of 2 to 4 nodes and 1 to 3 gateways. `maxRecords` fixes what is otherwise arbitrary. */
-export function worldArbitrary(maxRecords?: number): fc.Arbitrary<World> {
+/** An endpoint with an address of its own; forwards on ports inside and outside of slots, and on an address that has nothing else. */
+const STATICS: StaticConfig = {
+  floatingAddresses: [
+    {
+      namespace: "default",
+      name: "float",
+      address: formatAddress(planned(PLAN.publics, 61)),
+      inside: formatAddress(ENDPOINTS[3]!),
+    },
+  ],
+  portForwards: [
+    forward("range", "tcp", [planned(PLAN.publics, 1), 1020], [ENDPOINTS[0]!, BUSY_PORT], 16),
+    forward("name", "udp", [planned(PLAN.publics, 62), 53], [ENDPOINTS[2]!, 53]),
+    forward("last", "udp", [planned(PLAN.publics, 1), 65_535], [ENDPOINTS[1]!, 1]),
+  ],
+};
+
+function forward(
+  name: string,
+  protocol: ForwardConfig["protocol"],
+  [outside, port]: readonly [number, number],
+  [inside, insidePort]: readonly [number, number],
+  count = 1,
+): ForwardConfig {
+  const addresses = { address: formatAddress(outside), inside: formatAddress(inside) };
+  return { namespace: "default", name, protocol, ...addresses, port, count, insidePort };
+}
+
+/** A world of 2 to 4 nodes and 1 to 3 gateways. `maxRecords` and `statics` fix what is otherwise arbitrary. */
+export function worldArbitrary(maxRecords?: number, statics?: boolean): fc.Arbitrary<World> {
   const shape = fc.record({
     nodes: fc.integer({ min: 2, max: 4 }),
     silentLast: fc.boolean(),
     gateways: fc.array(gatewayShape, { minLength: 1, maxLength: 3 }),
     maxRecords: maxRecords === undefined ? fc.constantFrom(4, 12, 64, 200) : fc.constant(maxRecords),
     oneInterface: fc.boolean(),
+    statics: statics === undefined ? fc.boolean() : fc.constant(statics),
   });
   return shape.map((s) => ({
     nodes: Array.from({ length: s.nodes }, (_, i) => ({
@@ -76,6 +108,7 @@ export function worldArbitrary(maxRecords?: number): fc.Arbitrary<World> {
     })),
     gateways: s.gateways.map((gateway, i) => makeGateway(gateway, i, s.nodes)),
     maxRecords: s.maxRecords,
+    ...(s.statics ? { statics: STATICS } : {}),
     endpoints: ENDPOINTS,
     remotes: REMOTES,
     oneInterface: s.oneInterface,
@@ -153,7 +186,7 @@ function makeGateway(shape: GatewayShape, index: number, nodes: number): WorldGa
 
 const anyPort = fc.integer({ min: 0, max: 65535 });
 const port = fc.oneof(
-  { weight: 6, arbitrary: fc.constantFrom(0, 53, 1024, 1025, BUSY_PORT, 65_535) },
+  { weight: 6, arbitrary: fc.constantFrom(0, 1, 53, 1020, 1024, 1025, BUSY_PORT, 65_535) },
   anyPort,
 );
 const { syn, ack, fin, rst, psh } = TCP_FLAG;
@@ -265,10 +298,6 @@ export function inboundArbitrary(world: World): fc.Arbitrary<Buffer> {
     fc.constantFrom(...world.nodes.map((n) => n.address), planned(PLAN.strangers, 1)),
   );
   return packetBetween(source, destination, ECHO_REPLY).map(buildPacket);
-}
-
-function publicAddresses(world: World): readonly number[] {
-  return world.gateways.flatMap((gateway) => gateway.addresses);
 }
 
 /** A packet that a peer has wrapped for the node, whether the node owns it or not. */

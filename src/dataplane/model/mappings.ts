@@ -21,6 +21,7 @@ import {
   type State,
   type Tuple,
 } from "./state.ts";
+import { isForwarded } from "./static-mappings.ts";
 
 /** What the mapping and the filter of a protocol depend on. Those of ICMP are the identifier's and the remote's address alone. */
 function dependencesOf(
@@ -133,7 +134,7 @@ function findPort(
   if (!range) return undefined;
   return portsToTry(range, protocol, source, remote)
     .map((port) => ({ address: slot.address, port }))
-    .find(isFree);
+    .find((candidate) => !isForwarded(config.staticMappings, protocol, candidate) && isFree(candidate));
 }
 
 /** One child of a mapping or permission is gone at `now` (ms). The last takes its parent along, unless its port has to rest. */

@@ -15,6 +15,7 @@ import {
   sessionsOf,
   slotOfPublic,
 } from "./state.ts";
+import { floatKey, isForwarded } from "./static-mappings.ts";
 import { VXLAN_PORT } from "./world.ts";
 
 interface Played {
@@ -78,6 +79,11 @@ test("the outside port of everything that is translated lies in a slot of this n
     const ip = ipOf(event.outcome.packet)!;
     assert.ok(parsed.ok || ip.protocol === PROTOCOL.tcp);
     const port = event.outcome.packet!.readUInt16BE(publicPortAt(event.outcome.packet!, ip));
+    // What has a static mapping needs no slot.
+    const { staticMappings } = before.config;
+    if (staticMappings.has(floatKey("inbound", ip.source))) return;
+    const outside = { address: ip.source, port };
+    if ((["tcp", "udp"] as const).some((protocol) => isForwarded(staticMappings, protocol, outside))) return;
     const slot = slotOfPublic(before.config.addresses.get(ip.source)!, { address: ip.source, port });
     assert.ok(slot && ownerOfSlot(before.config, slot).kind === "self");
   });

@@ -9,6 +9,8 @@ import { address, type Cidr, cidr, cidrContains } from "../../model/ipv4.ts";
 import type { Dependence, NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { FIRST_PORT, inboundSlot, mix32, type PortRange, slotPorts } from "../../model/slots.ts";
+import { staticAddresses } from "../../model/static-mappings.ts";
+import { type StaticMappings, staticMappings } from "./static-mappings.ts";
 
 /** The names of all counters. */
 export const COUNTERS = [
@@ -86,8 +88,9 @@ export interface ModelConfig {
   readonly sources: readonly { readonly block: Cidr; readonly gateway: Gateway }[];
   /** Gateway id → gateway. */
   readonly gateways: ReadonlyMap<string, Gateway>;
-  /** Public address → its gateway. */
-  readonly addresses: ReadonlyMap<number, Gateway>;
+  /** Public address → its gateway; undefined for one that has static mappings alone. */
+  readonly addresses: ReadonlyMap<number, Gateway | undefined>;
+  readonly staticMappings: StaticMappings;
 }
 
 /** The configuration of node `node`, as its agent would write it into the maps. */
@@ -115,7 +118,11 @@ export function modelConfig(spec: NodeConfig["spec"], node: string, maxRecords: 
     peers: new Set(peers.values()),
     sources: gateways.flatMap((gateway) => gateway.sources.map((block) => ({ block, gateway }))),
     gateways: new Map(gateways.map((gateway) => [gateway.id, gateway])),
-    addresses: new Map(gateways.flatMap((gateway) => gateway.addresses.map((a) => [a, gateway]))),
+    addresses: new Map([
+      ...staticAddresses(spec).map((a): [number, undefined] => [a, undefined]),
+      ...gateways.flatMap((gateway) => gateway.addresses.map((a): [number, Gateway] => [a, gateway])),
+    ]),
+    staticMappings: staticMappings(spec),
   };
 }
 

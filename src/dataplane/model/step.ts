@@ -4,7 +4,7 @@
  */
 import { type Ipv4View, parseIpv4 } from "../packet.ts";
 import { resetFor, tooBigFor } from "./answers.ts";
-import { type Classified, classify, type Quoted } from "./classify.ts";
+import { type Classified, classify, findQuoted, type Quoted } from "./classify.ts";
 import { admittedBy, answeredThrough } from "./mappings.ts";
 import type { Indexed } from "./records.ts";
 import { findSession, notePacket, openingOf, openSession } from "./sessions.ts";
@@ -25,6 +25,7 @@ import {
   slotOfSource,
   type Tuple,
 } from "./state.ts";
+import { findStatic, type StaticMapping, translateStatic } from "./static-mappings.ts";
 import { isWrapped, unwrap, WRAP_BYTES, wrap } from "./steer.ts";
 import { type Forwarded, forward, type RouteLookup, translate, translateError } from "./translate.ts";
 
@@ -112,14 +113,38 @@ function handle(config: ModelConfig, state: State, packet: Directed): Outcome {
     if (ip.ttl <= 1) return kernel(state, frame); // 9
     return forwardSession(config, state, packet, session, classified); // 10
   }
+  const quoted = findQuoted(frame, ip);
   // Of an error that a router inside sends, the endpoint is the one that the quoted packet went to.
-  const source = classified.ok ? classified.tuple.source.address : ip.source;
+  const endpoint = quoted?.destination ?? ip.source;
+  const mapping = findStatic(config.staticMappings, ip, direction, classified, endpoint);
+  if (mapping) return forwardStatic(config, state, packet, mapping, quoted);
   const gateway =
-    direction === "outbound" ? gatewayOfSource(config, source) : config.addresses.get(ip.destination);
-  if (!gateway) return unwrapped ? drop(state, "drop_bad_wrap") : kernel(state, frame); // 5
+    direction === "outbound" ? gatewayOfSource(config, endpoint) : config.addresses.get(ip.destination);
+  if (!gateway && !(direction === "inbound" && config.addresses.has(ip.destination))) {
+    return unwrapped ? drop(state, "drop_bad_wrap") : kernel(state, frame); // 5
+  }
   if (!classified.ok) return drop(state, classified.drop); // 6, 7
   if (ip.ttl <= 1) return kernel(state, frame); // 9
+  if (!gateway) return drop(state, "drop_no_session"); // 11
   return handleUnknown(config, state, packet, gateway, classified);
+}
+
+/** "Static mappings": no slot, no owner, no session. */
+function forwardStatic(
+  config: ModelConfig,
+  state: State,
+  packet: Directed,
+  mapping: StaticMapping,
+  quoted: Quoted | undefined,
+): Outcome {
+  const { frame, ip, direction, route } = packet;
+  const translated = translateStatic(frame, ip, direction, quoted, mapping);
+  if (!translated.ok) return drop(state, translated.drop);
+  if (ip.ttl <= 1) return kernel(state, frame);
+  const outbound = direction === "outbound";
+  const sent = forward(translated.frame, ip.totalBytes, route(outbound ? ip.destination : mapping.address));
+  if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu, quoted !== undefined);
+  return finish(state, sent, outbound ? "translated_out" : "translated_in");
 }
 
 /** Steps 11 to 14: a packet of ours that belongs to no session here. */

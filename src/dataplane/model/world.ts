@@ -7,6 +7,7 @@ import { address, formatAddress } from "../../model/ipv4.ts";
 import type { NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { FABRIC_NETWORK, inboundSlot, slotsPerAddress } from "../../model/slots.ts";
+import { type StaticConfig, staticAddresses } from "../../model/static-mappings.ts";
 import {
   gatewayOfSource,
   type ModelConfig,
@@ -66,6 +67,8 @@ export interface WorldGateway {
 export interface World {
   readonly nodes: readonly WorldNode[];
   readonly gateways: readonly WorldGateway[];
+  /** Floating addresses and port forwards, as nodes are told. */
+  readonly statics?: StaticConfig;
   /** Sessions and mappings that a node has room for. */
   readonly maxRecords: number;
   /** Enrolled inside addresses that send packets. */
@@ -92,6 +95,8 @@ export function nodeConfigOf(
     peers: world.nodes
       .filter((node) => node !== self)
       .map((node) => ({ name: node.name, address: formatAddress(node.address) })),
+    floatingAddresses: [...(world.statics?.floatingAddresses ?? [])],
+    portForwards: [...(world.statics?.portForwards ?? [])],
     gateways: world.gateways.map((gateway) => ({
       namespace: "default",
       name: gateway.id,
@@ -108,6 +113,11 @@ export function nodeConfigOf(
       })),
     })),
   };
+}
+
+/** All public addresses of the world. */
+export function publicAddresses(world: World): readonly number[] {
+  return [...world.gateways.flatMap((gateway) => gateway.addresses), ...staticAddresses(world.statics ?? {})];
 }
 
 /** The roles that a node's interfaces have in the world. */

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Translating and sending on what has a static mapping. */
+#pragma once
+#include "forward.h"
+#include "static-mappings.h"
+
+static __always_inline int is_later_fragment(const struct packet *p)
+{
+	return (p->ip->frag_off & bpf_htons(0x1fff)) != 0;
+}
+
+/* The transport checksum covers the address. It is in the first fragment only. */
+static __always_inline void mend_first_fragment(struct packet *p, __be32 old_address, __be32 new_address, void *end)
+{
+	if (p->ip->protocol == IPPROTO_TCP) {
+		struct tcphdr *tcp = p->l4;
+
+		if ((void *)(tcp + 1) > end)
+			return;
+		tcp->check = adjust_checksum(tcp->check, old_address, new_address);
+	} else if (p->ip->protocol == IPPROTO_UDP) {
+		struct udphdr *udp = p->l4;
+
+		if ((void *)(udp + 1) > end)
+			return;
+		if (udp->check)
+			udp->check = not_zero(adjust_checksum(udp->check, old_address, new_address));
+	}
+}
+
+static __always_inline __u32 transport_header(const struct packet *p)
+{
+	return p->ip->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : 8;
+}
+
+/* Why a packet of a static mapping cannot pass; 0 if it can. Every ICMP message can, but an error that quotes what cannot be rewritten. */
+static __always_inline enum counter fault_of(const struct packet *p, void *end)
+{
+	struct icmphdr *icmp = p->l4;
+
+	if (p->ip->protocol != IPPROTO_TCP && p->ip->protocol != IPPROTO_UDP && p->ip->protocol != IPPROTO_ICMP)
+		return DROP_UNSUPPORTED;
+	if (p->transport == FRAGMENT && is_later_fragment(p))
+		return 0;
+	if (p->ip_length < p->ip->ihl * 4 + transport_header(p))
+		return DROP_MALFORMED;
+	if (p->ip->protocol != IPPROTO_ICMP || p->quoted)
+		return 0;
+	return (void *)(icmp + 1) > end || is_error(icmp) ? DROP_UNSUPPORTED : 0;
+}
+
+/* The port or identifier on the mapped side. One of an echo's two is always 0. */
+static __always_inline __be16 own_port(const struct packet *p, int outbound)
+{
+	if (p->only)
+		return p->source_port | p->destination_port;
+	return outbound ? p->source_port : p->destination_port;
+}
+
+/* Translates a packet and sends it on. Returns the verdict. */
+static __always_inline int translate_static(struct xdp_md *ctx, struct packet *p, const struct config *config,
+					    const struct static_mapping *mapping, enum direction direction)
+{
+	void *end = (void *)(long)ctx->data_end;
+	int outbound = direction == OUTBOUND;
+	__be32 address = mapping->address;
+	__be32 *place = outbound ? &p->ip->saddr : &p->ip->daddr;
+	__be16 port = mapping->port ? mapping->port : own_port(p, outbound);
+	enum counter fault = fault_of(p, end);
+	struct bpf_fib_lookup fib;
+
+	if (fault) {
+		count(fault, p->length);
+		return XDP_DROP;
+	}
+	if (p->ip->ttl <= 1)
+		return XDP_PASS;
+
+	long route = find_route(ctx, &fib, p->ip, p->ip->protocol, p->ip_length, outbound ? address : p->ip->saddr,
+				outbound ? p->ip->daddr : address);
+
+	if (route != BPF_FIB_LKUP_RET_SUCCESS && !is_for_kernel(route))
+		return refuse(ctx, p, config, direction, route, fib.mtu_result);
+	if (p->quoted) {
+		rewrite_error(p, outbound, address, port, end);
+	} else if (p->transport == TRANSLATABLE && p->ip->protocol != IPPROTO_ICMP) {
+		rewrite(p, place, address, outbound, port, end);
+	} else {
+		__be32 old = *place;
+
+		if (p->transport == FRAGMENT && !is_later_fragment(p))
+			mend_first_fragment(p, old, address, end);
+		*place = address;
+		p->ip->check = adjust_checksum(p->ip->check, old, address);
+	}
+	count(outbound ? TRANSLATED_OUT : TRANSLATED_IN, p->length);
+	return send_on(&fib, route, p->eth, p->ip);
+}
