@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { parseBtf, structCodec, swap16, swap32 } from "./btf.ts";
-import { readCodecs } from "./layouts.ts";
+import { type AddressRow, readCodecs } from "./layouts.ts";
 import { readBtf } from "./libbpf.ts";
 import { COUNTERS } from "./model/state.ts";
 
@@ -25,13 +25,16 @@ test("a structure whose members are others is refused, and both are named", () =
 
 test("what is encoded is decoded, member by member", () => {
   const layouts = parseBtf(readBtf(OBJECT));
-  const codec = structCodec<{
-    gateway: number;
-    first_slot: number;
-    slot_count: number;
-    ports_per_slot: number;
-  }>(layouts.struct("public_address", ["gateway", "first_slot", "slot_count", "ports_per_slot"]));
-  const row = { gateway: 0xfffffffe, first_slot: 2, slot_count: 63, ports_per_slot: 1024 };
+  const codec = structCodec<AddressRow>(
+    layouts.struct("public_address", [
+      "gateway",
+      "first_slot",
+      "slot_count",
+      "ports_per_slot",
+      "has_forwards",
+    ]),
+  );
+  const row = { gateway: 0xfffffffe, first_slot: 2, slot_count: 63, ports_per_slot: 1024, has_forwards: 1 };
   assert.deepEqual(codec.decode(codec.encode(row)), row);
 });
 
