@@ -46,7 +46,7 @@ test("arrays, 64-bit numbers and offsets lie where C puts them", () => {
     timeouts: [3, 4, 5, 6, 7],
     addresses: [...Array(63).fill(8), 9],
   });
-  assert.equal(bytes.readUInt32LE(8 + 4 * 4), 7);
+  assert.equal(bytes.readUInt32LE(12 + 4 * 4), 7);
   assert.equal(bytes.readUInt32LE(gateway.size - 4), 9);
   const row = { node_address: 1, vxlan_port: 2, programmed: 1, clock_offset: 2n ** 40n, static_mappings: 3 };
   const encoded = config.encode(row);
