@@ -6,7 +6,8 @@ import { formatDocument, outputOption, print } from "./output.ts";
 import { type Protocol, parseQuestion, type WhoisAnswer, whois } from "./whois.ts";
 
 const HELP = `
-The answer follows from what is planned now. It says which endpoints may use the port, not which one does.
+The answer follows from what is planned now. It says which endpoints may use the port: with deterministic allocation exactly the
+one that holds it, with hashed allocation all that share it. Which one does now: natto sessions; which one did: --at and --log.
 
 Examples:
   natto whois 203.0.113.10:2345
@@ -63,7 +64,7 @@ function answerFacts(answer: WhoisAnswer, protocol: Protocol): Facts {
         [protocol === "icmp" ? "identifier" : "port"]: port,
         protocol,
         ...slot,
-        endpointsOfThisSlot: count,
+        endpointsOfThisPort: count,
         endpoints: first,
         ...(tried < total ? { endpointsTried: `${tried} of ${total}` } : {}),
       };
@@ -72,6 +73,7 @@ function answerFacts(answer: WhoisAnswer, protocol: Protocol): Facts {
       const { question: _, endpoint, source, ...slot } = answer;
       return { endpoint, source, ...slot };
     }
+    case "spread-endpoint":
     case "public-address": {
       const { question: _, owners, ...rest } = answer;
       return { ...rest, owners };

@@ -25,8 +25,14 @@ function placed(
   source: string,
   addresses: readonly string[],
   nodes = ["a", "b", "c"],
+  allocation: object = { method: "Hashed" },
 ) {
-  const spec = { cell, sources: [source], addresses: { pool: "public", count: addresses.length } };
+  const spec = {
+    cell,
+    sources: [source],
+    addresses: { pool: "public", count: addresses.length },
+    allocation,
+  };
   const owners = Array.from({ length: SLOTS }, (_, slot) => (nodes.length > 0 ? slot % nodes.length : -1));
   const backups = owners.map((owner) => (nodes.length > 1 ? (owner + 1) % nodes.length : -1));
   const placement = {
@@ -216,4 +222,60 @@ test("the owners' slots of an address are all its slots, and adjacent ones share
       }
     }),
   );
+});
+
+const BLOCKS = { method: "Deterministic", portsPerEndpoint: 128 };
+
+test("with deterministic allocation a port names the one endpoint that holds it, and the endpoint its block", () => {
+  const farm = placed("farm", "main", "10.4.0.0/23", ["203.0.113.7", "203.0.113.8"], undefined, BLOCKS);
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 511 }), fc.nat(127), (host, offset) => {
+      const endpoint = formatAddress(cidr("10.4.0.0/23").first + host);
+      const [forward] = ask(endpoint, plans(web, farm));
+      assert(forward?.question === "endpoint");
+      const [first, last] = forward.ports.split("-").map(Number);
+      assert.equal(last! - first!, 127);
+      const [back] = ask(`${forward.publicAddress}:${first! + offset}`, plans(web, farm));
+      assert(back?.question === "port");
+      assert.deepEqual(back.endpoints.first, [endpoint]);
+      assert.equal(back.endpoints.count, 1);
+    }),
+  );
+});
+
+test("a port of a block that no address of the sources has is nobody's", () => {
+  const farm = placed("farm", "main", "10.4.0.0/28", ["203.0.113.7"], undefined, BLOCKS);
+  const [answer] = ask("203.0.113.7:65535", plans(farm));
+  assert(answer?.question === "port");
+  assert.deepEqual([answer.endpoints.count, answer.endpoints.first], [0, []]);
+});
+
+test("an endpoint whose block lies in an address that the pool could not give is told so", () => {
+  const farm = placed(
+    "farm",
+    "main",
+    "10.4.0.0/22",
+    ["203.0.113.7", "203.0.113.8", "203.0.113.9"],
+    [],
+    BLOCKS,
+  );
+  const { spec } = farm.placement;
+  const short = {
+    ...farm,
+    placement: { ...farm.placement, spec: { ...spec, addresses: spec.addresses.slice(0, 1) } },
+  };
+  assert.match(refusal("10.4.3.255", plans(short)).message, /has only 1 of 3 public addresses/);
+});
+
+test("an endpoint whose flows are spread has all slots of one address, and each port of it leads back", () => {
+  const proxy = placed("proxy", "main", "10.6.0.0/30", ["203.0.113.7", "203.0.113.8"], undefined, {
+    method: "Hashed",
+    spread: "Flow",
+  });
+  const [forward] = ask("10.6.0.1", plans(proxy));
+  assert(forward?.question === "spread-endpoint");
+  assert.deepEqual(Object.keys(forward.owners), ["a", "b", "c"]);
+  const [back] = ask(`${forward.publicAddress}:50000`, plans(proxy));
+  assert(back?.question === "port");
+  assert(back.endpoints.first.includes("10.6.0.1"));
 });

@@ -4,6 +4,7 @@
  */
 import { NattoError } from "../errors.ts";
 import type { AddressPool } from "../model/address-pool.ts";
+import { DEFAULT_ALLOCATION, endpointOfPort, outboundPorts, type Pool } from "../model/allocation.ts";
 import {
   address as addressNumber,
   type Cidr,
@@ -20,7 +21,7 @@ import {
   FIRST_PORT,
   inboundSlot,
   LAST_PORT,
-  outboundSlot,
+  type PortRange,
   slotPorts,
 } from "../model/slots.ts";
 import { formatRange, mergedPorts, nodeName, slotsByOwner } from "./owned-slots.ts";
@@ -58,7 +59,7 @@ export interface SlotAnswer {
 }
 
 export interface Endpoints {
-  /** How many addresses of the sources have this slot, of those that were tried. */
+  /** How many addresses of the sources may have the port, of those that were tried. */
   readonly count: number;
   /** The first of them, in the order of the sources. */
   readonly first: readonly string[];
@@ -67,17 +68,24 @@ export interface Endpoints {
   readonly total: number;
 }
 
+export interface OwnersAnswer {
+  readonly gateway: string;
+  readonly cell: string;
+  readonly publicAddress: string;
+  /** Owner → its ports of this address. */
+  readonly owners: Readonly<Record<string, readonly string[]>>;
+}
+
 export type WhoisAnswer =
   | ({ readonly question: "port"; readonly port: number; readonly endpoints: Endpoints } & SlotAnswer)
-  | {
-      readonly question: "public-address";
-      readonly gateway: string;
-      readonly cell: string;
-      readonly publicAddress: string;
-      /** Owner → its ports of this address. */
-      readonly owners: Readonly<Record<string, readonly string[]>>;
-    }
-  | ({ readonly question: "endpoint"; readonly endpoint: string; readonly source: string } & SlotAnswer);
+  | ({ readonly question: "public-address" } & OwnersAnswer)
+  | ({ readonly question: "endpoint"; readonly endpoint: string; readonly source: string } & SlotAnswer)
+  /** An endpoint whose flows go over all slots of its public address. */
+  | ({
+      readonly question: "spread-endpoint";
+      readonly endpoint: string;
+      readonly source: string;
+    } & OwnersAnswer);
 
 /** Reads `ADDRESS` or `ADDRESS:PORT`. Throws `BadRequest`. */
 export function parseQuestion(text: string): WhoisQuestion {
@@ -102,7 +110,8 @@ export function whois(question: WhoisQuestion, plans: Plans): WhoisAnswer[] {
   for (const placement of plans.placements) {
     const index = placement.spec.addresses.findIndex((placed) => placed.address === text);
     if (index < 0) continue;
-    if (port === undefined) return [wholeAddress(placement, placement.spec.addresses[index]!)];
+    const placed = placement.spec.addresses[index]!;
+    if (port === undefined) return [{ question: "public-address", ...ownersAnswer(placement, placed) }];
     return [whoisPort(placement, index, port, plans.gateways)];
   }
   const answers = whoisEndpoint(address, plans);
@@ -125,18 +134,26 @@ function whoisPort(
     );
   }
   const gateway = gateways.find((candidate) => sameName(candidate, placement));
-  const sources = (gateway?.spec.sources ?? []).map(cidr);
   return {
     question: "port",
     port,
     ...slotAnswer(placement, addressIndex, slot),
-    endpoints: endpointsOf(sources, placement, addressIndex, slot),
+    endpoints: endpointsOf(poolOf(placement, gateway), addressIndex, slot, port),
   };
 }
 
-function wholeAddress(placement: Placement, placed: PlacedAddress): WhoisAnswer {
+/** What the choice of ports depends on. A placement whose gateway is gone serves nobody. */
+function poolOf({ spec }: Placement, gateway: NatGateway | undefined): Pool {
   return {
-    question: "public-address",
+    addresses: spec.addresses.map(({ address }) => addressNumber(address)),
+    portsPerSlot: spec.portsPerSlot,
+    allocation: gateway?.spec.allocation ?? DEFAULT_ALLOCATION,
+    sources: (gateway?.spec.sources ?? []).map(cidr),
+  };
+}
+
+function ownersAnswer(placement: Placement, placed: PlacedAddress): OwnersAnswer {
+  return {
     gateway: gatewayName(placement),
     cell: placement.spec.cell,
     publicAddress: placed.address,
@@ -151,10 +168,7 @@ function wholeAddress(placement: Placement, placed: PlacedAddress): WhoisAnswer 
 
 /** The answers for an inside address: of the gateway that serves it in each cell, longest prefix first, as on the nodes. */
 function whoisEndpoint(endpoint: number, { gateways, placements }: Plans): WhoisAnswer[] {
-  const byCell = new Map<
-    string,
-    { readonly placement: Placement; readonly source: Cidr; readonly text: string }
-  >();
+  const byCell = new Map<string, Served>();
   for (const gateway of gateways) {
     const placement = placements.find((candidate) => sameName(gateway, candidate));
     if (!placement || placement.spec.addresses.length === 0) continue;
@@ -162,38 +176,63 @@ function whoisEndpoint(endpoint: number, { gateways, placements }: Plans): Whois
       const source = cidr(text);
       const { cell } = placement.spec;
       if (!cidrContains(source, endpoint) || (byCell.get(cell)?.source.bits ?? -1) >= source.bits) continue;
-      byCell.set(cell, { placement, source, text });
+      byCell.set(cell, { gateway, placement, source, text });
     }
   }
-  return [...byCell.values()].map(({ placement, text }) => {
-    const { addressIndex, slot } = slotOf(endpoint, placement);
-    const answer = slotAnswer(placement, addressIndex, slot);
-    return { question: "endpoint", endpoint: formatAddress(endpoint), source: text, ...answer };
-  });
+  return [...byCell.values()].map((served) => endpointAnswer(endpoint, served));
 }
 
-function slotOf(endpoint: number, { spec }: Placement): { addressIndex: number; slot: number } {
-  const addresses = spec.addresses.map(({ address }) => addressNumber(address));
-  return outboundSlot(FABRIC_NETWORK, endpoint, addresses, spec.portsPerSlot);
+interface Served {
+  readonly gateway: NatGateway;
+  readonly placement: Placement;
+  readonly source: Cidr;
+  readonly text: string;
 }
 
-/** The endpoints of the sources that the slot function leads to this slot. */
-function endpointsOf(
-  sources: readonly Cidr[],
-  placement: Placement,
-  addressIndex: number,
-  slot: number,
-): Endpoints {
-  const addresses = placement.spec.addresses.map(({ address }) => addressNumber(address));
-  const total = sources.reduce((sum, source) => sum + cidrSize(source), 0);
+function endpointAnswer(address: number, { gateway, placement, text }: Served): WhoisAnswer {
+  const pool = poolOf(placement, gateway);
+  const endpoint = formatAddress(address);
+  const chosen = outboundPorts(pool, FABRIC_NETWORK, { address, port: 0 });
+  if (!chosen) {
+    throw new NattoError(
+      "NotFound",
+      `${endpoint} has no ports: the gateway ${gatewayName(placement)} has only ${pool.addresses.length} of ${gateway.spec.addresses.count} public addresses, and the endpoint's block lies in a missing one`,
+    );
+  }
+  if (isSpread(pool)) {
+    const answer = ownersAnswer(placement, placement.spec.addresses[chosen.addressIndex]!);
+    return { question: "spread-endpoint", endpoint, source: text, ...answer };
+  }
+  const { addressIndex, slot, ports } = chosen;
+  return {
+    question: "endpoint",
+    endpoint,
+    source: text,
+    ...slotAnswer(placement, addressIndex, slot, ports),
+  };
+}
+
+function isSpread({ allocation }: Pool): boolean {
+  return allocation.method === "Hashed" && allocation.spread === "Flow";
+}
+
+/** The endpoints of the sources whose flows may have this port: those that the slot function leads to its slot, or the one with its block. */
+function endpointsOf(pool: Pool, addressIndex: number, slot: number, port: number): Endpoints {
+  const total = pool.sources.reduce((sum, source) => sum + cidrSize(source), 0);
+  if (pool.allocation.method === "Deterministic") {
+    const holder = endpointOfPort(pool, pool.allocation, addressIndex, port);
+    const first = holder === undefined ? [] : [formatAddress(holder)];
+    return { count: first.length, first, tried: total, total };
+  }
+  const anySlot = isSpread(pool);
   const first: string[] = [];
   let count = 0;
   let tried = 0;
-  for (const source of sources) {
+  for (const source of pool.sources) {
     for (let i = 0; i < cidrSize(source) && tried < MAX_ENDPOINTS_TRIED; i++, tried++) {
       const endpoint = source.first + i;
-      const found = outboundSlot(FABRIC_NETWORK, endpoint, addresses, placement.spec.portsPerSlot);
-      if (found.slot !== slot || found.addressIndex !== addressIndex) continue;
+      const found = outboundPorts(pool, FABRIC_NETWORK, { address: endpoint, port: 0 });
+      if (found?.addressIndex !== addressIndex || (found.slot !== slot && !anySlot)) continue;
       count += 1;
       if (first.length < MAX_ENDPOINTS_LISTED) first.push(formatAddress(endpoint));
     }
@@ -201,7 +240,8 @@ function endpointsOf(
   return { count, first, tried, total };
 }
 
-function slotAnswer(placement: Placement, addressIndex: number, slot: number): SlotAnswer {
+/** `ports` are those of the slot, or fewer that an endpoint has in it. */
+function slotAnswer(placement: Placement, addressIndex: number, slot: number, ports?: PortRange): SlotAnswer {
   const { spec } = placement;
   const placed = spec.addresses[addressIndex]!;
   return {
@@ -209,7 +249,7 @@ function slotAnswer(placement: Placement, addressIndex: number, slot: number): S
     cell: spec.cell,
     publicAddress: placed.address,
     slot,
-    ports: formatRange(slotPorts(slot, spec.portsPerSlot)),
+    ports: formatRange(ports ?? slotPorts(slot, spec.portsPerSlot)),
     owner: nodeName(placement, placed.owners[slot]),
     nextInLine: nodeName(placement, placed.backups[slot]),
   };
