@@ -2,6 +2,7 @@
 import { Command, Option } from "commander";
 import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
 import {
+  electionOption,
   logLevelOption,
   runService,
   type ServiceOptions,
@@ -12,6 +13,7 @@ import {
 interface ServerOptions extends ServiceOptions {
   readonly listen: ListenAddress;
   readonly controller?: boolean;
+  readonly electionTtl: number;
 }
 
 const HELP = `
@@ -33,15 +35,19 @@ export function serverCommand(): Command {
         .argParser(parseListenAddress)
         .default({ host: "127.0.0.1", port: 7474 }, "127.0.0.1:7474"),
     )
-    .option("--controller", "also run the controller")
+    .option("--controller", "also run a controller, which works while no other leads")
+    .addOption(electionOption())
     .addOption(logLevelOption())
     .addHelpText("after", HELP)
     .action(async (options: ServerOptions) => {
       await runService(options, async (store, logger, running) => {
         const { startServer } = await import("../server/server.ts");
-        const server = await startServer({ store, ...options.listen, logger });
+        const { makeRegistry } = await import("../server/metrics.ts");
+        const registry = makeRegistry();
+        const server = await startServer({ store, ...options.listen, logger, registry });
         running.defer(() => server.close());
-        if (options.controller) await startControl(store, logger, running);
+        const { electionTtl } = options;
+        if (options.controller) await startControl(store, logger, running, { electionTtl, registry });
         return { url: server.url, controller: options.controller ?? false };
       });
     });

@@ -1,7 +1,11 @@
 /** Options and life of the long-running services `natto server` and `natto controller`. */
-import { Option } from "commander";
+import { randomBytes } from "node:crypto";
+import { hostname } from "node:os";
+import { InvalidArgumentError, Option } from "commander";
 import type { Logger } from "pino";
+import type { Registry } from "prom-client";
 import { LOG_LEVELS, type LogLevel, openLogger } from "../logger.ts";
+import { DEFAULT_TTL_MS } from "../model/leadership.ts";
 import { describeDamage } from "../store/object-codec.ts";
 import type { Store } from "../store/store.ts";
 import { untilStopped } from "./stop-signal.ts";
@@ -47,18 +51,50 @@ export async function runService(
   logger.info({ signal: await stopped }, "stopping");
 }
 
-/** Starts the controller on a store, with the members that the agents' heartbeats show. */
+/** `--election-ttl SECONDS` */
+export function electionOption(): Option {
+  return new Option(
+    "--election-ttl <seconds>",
+    "how long the controller that leads may be silent before another takes over",
+  )
+    .argParser(parseTtl)
+    .default(DEFAULT_TTL_MS / 1000);
+}
+
+function parseTtl(text: string): number {
+  const seconds = Number(text);
+  if (text.trim() !== "" && seconds >= 0.5 && seconds <= 3600) return seconds;
+  throw new InvalidArgumentError("Give seconds from 0.5 to 3600.");
+}
+
+export interface ControlOptions {
+  readonly electionTtl: number;
+  readonly registry: Registry;
+}
+
+/** Starts a controller on a store, which works while it leads, with the members that the agents' heartbeats show. */
 export async function startControl(
   store: Store,
   logger: Logger,
   running: AsyncDisposableStack,
+  { electionTtl, registry }: ControlOptions,
 ): Promise<void> {
-  const [{ openStoreMembership }, { startController }] = await Promise.all([
+  const [{ openStoreMembership }, { startController }, { openStoreElection }] = await Promise.all([
     import("../membership/store-membership.ts"),
     import("../controller/controller.ts"),
+    import("../controller/store-election.ts"),
   ]);
   const membership = openStoreMembership(store);
   running.defer(() => membership.close());
-  const controller = startController({ store, membership, logger });
+  const holder = `${hostname()}-${process.pid}-${randomBytes(3).toString("hex")}`;
+  const election = openStoreElection({
+    store,
+    group: "controller",
+    holder,
+    ttlMs: Math.round(electionTtl * 1000),
+    logger,
+  });
+  running.defer(() => election.close());
+  const controller = startController({ store, membership, election, logger, registry });
   running.defer(() => controller.close());
 }

@@ -4,23 +4,29 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { NattoError } from "../errors.ts";
 import type { Members } from "../membership/membership.ts";
 import { openStaticMembership } from "../membership/static-membership.ts";
 import { openStoreMembership } from "../membership/store-membership.ts";
-import type { ObjectOf } from "../model/kinds.ts";
-import { leaseSchema } from "../model/lease.ts";
-import { API_VERSION } from "../model/meta.ts";
-import { cell, gateway, node, slotTable, tally } from "../planner/fixtures.ts";
+import { cell, gateway, node, slotTable } from "../planner/fixtures.ts";
 import { plan } from "../planner/plan.ts";
 import { until } from "../store/fixtures.ts";
 import { openMemoryStore } from "../store/memory-store.ts";
 import { openSqliteStore } from "../store/sqlite-store.ts";
 import type { Store } from "../store/store.ts";
 import { type Controller, startController } from "./controller.ts";
-import { ALL, alive, declare, declareCloud, readAll, untilQuiet } from "./fixtures.ts";
+import {
+  ALL,
+  alive,
+  declare,
+  declareCloud,
+  lease,
+  owners,
+  readAll,
+  startHearts,
+  untilQuiet,
+} from "./fixtures.ts";
 import { writesFor } from "./writes.ts";
 
 const logger = pino({ level: "silent" });
@@ -46,11 +52,6 @@ function start(t: TestContext, store: Store, members = openStaticMembership(ALL)
   const controller = startController({ store, membership: members, logger, debounceMs: 1 });
   t.after(() => controller.close());
   return controller;
-}
-
-async function owners(store: Store, name = "g1"): Promise<Map<string, number>> {
-  const placement = await store.get({ kind: "Placement", namespace: "t", name });
-  return tally(slotTable(placement?.spec, "owners"));
 }
 
 /** For each gateway: who owns which slot. */
@@ -335,34 +336,5 @@ function dyingAfter(store: Store, writes: number): Store {
     update: (draft) => spend(() => store.update(draft)),
     updateStatus: (draft) => spend(() => store.updateStatus(draft)),
     delete: (key, version) => spend(() => store.delete(key, version)),
-  };
-}
-
-function lease(name: string, renewals: number): ObjectOf<"Lease"> {
-  const spec = { cell: "c1", renewals, renewedAt: "" };
-  return leaseSchema.parse({ apiVersion: API_VERSION, kind: "Lease", metadata: { name }, spec });
-}
-
-/** Renews the leases of the nodes in the set, until stopped. */
-function startHearts(store: Store, beating: ReadonlySet<string>): { stop(): Promise<void> } {
-  let renewals = 0;
-  const ending = new AbortController();
-  const beat = async (): Promise<void> => {
-    while (!ending.signal.aborted) {
-      renewals++;
-      for (const name of beating) {
-        const draft = lease(name, renewals);
-        const stored = await store.get({ kind: "Lease", name });
-        await (stored ? store.update<"Lease">(draft) : store.create<"Lease">(draft));
-      }
-      await delay(100, undefined, { signal: ending.signal }).catch(() => {});
-    }
-  };
-  const running = beat();
-  return {
-    stop: async () => {
-      ending.abort();
-      await running;
-    },
   };
 }

@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
+import { asNattoError } from "../errors.ts";
 import { type DoubtInput, type Presences, weighLosses } from "../membership/doubt.ts";
 import type { Members, Membership } from "../membership/membership.ts";
 import { createPlanner, type NodeConfigSpec, type Plan } from "../planner/plan.ts";
@@ -14,16 +15,19 @@ import { countOwners } from "../planner/statuses.ts";
 import { pause } from "../store/pause.ts";
 import type { Store } from "../store/store.ts";
 import { startTaskLoop } from "../task-loop.ts";
+import type { Election, Term } from "./election.ts";
 import { makeControllerMetrics } from "./metrics.ts";
 import { type PublishReport, publish } from "./publish.ts";
 import { makeStaging } from "./rollouts.ts";
-import { openView } from "./view.ts";
+import { openView, type View } from "./view.ts";
 import { type SameConfig, type Stored, type Writes, writesFor } from "./writes.ts";
 
 export interface ControllerOptions {
   readonly store: Store;
   readonly membership: Membership;
   readonly logger: Pick<Logger, "debug" | "info" | "warn" | "error">;
+  /** Works only while this process leads, and writes only in its term; without an election it always does. */
+  readonly election?: Election;
   /** Where its metrics are registered. */
   readonly registry?: Registry;
   /** How long changes are collected before they are planned together, in milliseconds. */
@@ -55,11 +59,13 @@ const RETRY_MS = { first: 100, max: 5_000 };
 
 /** Starts at once, and works as soon as the store and the membership can be read. */
 export function startController(options: ControllerOptions): Controller {
-  const { store, membership, debounceMs = DEBOUNCE_MS, clock = SYSTEM_CLOCK } = options;
+  const { store, membership, election, logger, debounceMs = DEBOUNCE_MS, clock = SYSTEM_CLOCK } = options;
   const ending = new AbortController();
   const brain = makeBrain(options);
   let dirty = true;
   let failures = 0;
+  /** The term at whose beginning the view was brought up to date. */
+  let caughtUp: Term | undefined;
   let figures: ControllerFigures = { rounds: 0, writes: 0, movedSlots: 0 };
 
   const kick = (): void => {
@@ -70,9 +76,16 @@ export function startController(options: ControllerOptions): Controller {
     if (dirty) await pause(debounceMs, ending.signal, clock);
     dirty = false;
     if (ending.signal.aborted || !view.current() || !membership.ready()) return RESYNC_MS;
+    const term = election?.term();
+    if (election && !term) return RESYNC_MS;
+    if (term !== caughtUp) {
+      if (!(await isCaughtUp(view, logger, ending.signal))) return RETRY_MS.first;
+      caughtUp = term;
+    }
     const thought = brain.think(view.stored());
-    const report = await publish(store, thought.writes, ending.signal);
+    const report = await publish(term?.store ?? store, thought.writes, ending.signal);
     brain.tell(thought, report);
+    if (report.failed.some(({ error }) => error.code === "Fenced")) election?.doubt();
     figures = {
       rounds: figures.rounds + 1,
       writes: figures.writes + report.done.length,
@@ -85,17 +98,30 @@ export function startController(options: ControllerOptions): Controller {
   };
   const loop = startTaskLoop(round, 0, clock);
   const view = openView(store, kick, { clock });
-  const unsubscribe = membership.onChange(kick);
+  const unsubscribe = [membership.onChange(kick), election?.onChange(kick)];
 
   return {
     figures: () => figures,
     close: async () => {
       ending.abort();
-      unsubscribe();
+      for (const end of unsubscribe) end?.();
       await loop.stop();
       await view.close();
     },
   };
+}
+
+async function isCaughtUp(
+  view: View,
+  logger: ControllerOptions["logger"],
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    return await view.catchUp(SEEN_MS, signal);
+  } catch (thrown) {
+    logger.warn(`cannot read what the last leader has given out: ${asNattoError(thrown).message}`);
+    return false;
+  }
 }
 
 /** One pass from what is stored to what is to be written. */
@@ -109,8 +135,8 @@ interface Round {
 }
 
 /** What the controller remembers between rounds, all of it only to be quicker or to know what is news. */
-function makeBrain({ membership, logger, registry, clock = SYSTEM_CLOCK }: ControllerOptions) {
-  const record = makeControllerMetrics(registry);
+function makeBrain({ membership, election, logger, registry, clock = SYSTEM_CLOCK }: ControllerOptions) {
+  const record = makeControllerMetrics(registry, election);
   const planner = createPlanner();
   const sameConfig = rememberSameConfigs();
   const stage = makeStaging(sameConfig);

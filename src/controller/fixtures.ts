@@ -1,7 +1,10 @@
-/** What tests of the controller share: a cloud that is declared, what is stored, and a way to wait for rest. */
+/** What tests of the controller share: a cloud that is declared, the heartbeats of its nodes, what is stored, and a way to wait for rest. */
+import { setTimeout as delay } from "node:timers/promises";
 import type { MemberState } from "../membership/membership.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
-import { cell, gateway, node, pool } from "../planner/fixtures.ts";
+import { leaseSchema } from "../model/lease.ts";
+import { API_VERSION } from "../model/meta.ts";
+import { cell, gateway, node, pool, slotTable, tally } from "../planner/fixtures.ts";
 import { until } from "../store/fixtures.ts";
 import type { Store } from "../store/store.ts";
 import type { Controller } from "./controller.ts";
@@ -54,4 +57,40 @@ export async function untilQuiet(controller: Controller): Promise<void> {
     }
     return now.rounds > 0 && performance.now() - since > 150;
   }, "the controller comes to rest");
+}
+/** For a gateway: how many slots each node owns. */
+export async function owners(store: Store, name = "g1"): Promise<Map<string, number>> {
+  const placement = await store.get({ kind: "Placement", namespace: "t", name });
+  return tally(slotTable(placement?.spec, "owners"));
+}
+
+export function lease(name: string, renewals: number): ObjectOf<"Lease"> {
+  const spec = { cell: "c1", renewals, renewedAt: "" };
+  return leaseSchema.parse({ apiVersion: API_VERSION, kind: "Lease", metadata: { name }, spec });
+}
+
+/** Renews the leases of the nodes in the set, until stopped. */
+export function startHearts(store: Store, beating: ReadonlySet<string>): { stop(): Promise<void> } {
+  let renewals = 0;
+  const ending = new AbortController();
+  const renew = async (name: string): Promise<void> => {
+    const draft = lease(name, renewals);
+    const stored = await store.get({ kind: "Lease", name });
+    await (stored ? store.update<"Lease">(draft) : store.create<"Lease">(draft));
+  };
+  const beat = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      renewals++;
+      // As an agent does: what could not be written is tried again with the next beat.
+      await Promise.allSettled([...beating].map(renew));
+      await delay(100, undefined, { signal: ending.signal }).catch(() => {});
+    }
+  };
+  const running = beat();
+  return {
+    stop: async () => {
+      ending.abort();
+      await running;
+    },
+  };
 }

@@ -1,5 +1,6 @@
 /** What the controller tells Prometheus. */
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Election } from "./election.ts";
 
 export interface RoundFigures {
   readonly planSeconds: number;
@@ -11,9 +12,13 @@ export interface RoundFigures {
 }
 
 /** Registers the controller's metrics; returns the function that records a round. Without a registry, one that does nothing. */
-export function makeControllerMetrics(registry: Registry | undefined): (figures: RoundFigures) => void {
+export function makeControllerMetrics(
+  registry: Registry | undefined,
+  election: Election | undefined,
+): (figures: RoundFigures) => void {
   if (!registry) return () => {};
   const registers = [registry];
+  if (election) addElectionMetrics(registers, election);
   const duration = new Histogram({
     name: "natto_plan_duration_seconds",
     help: "Time that one plan took.",
@@ -44,4 +49,24 @@ export function makeControllerMetrics(registry: Registry | undefined): (figures:
     writes.inc({ outcome: "failed" }, figures.failed);
     doubted.set(figures.doubtedNodes);
   };
+}
+
+function addElectionMetrics(registers: Registry[], election: Election): void {
+  new Gauge({
+    name: "natto_controller_leads",
+    help: "1 while this controller leads, 0 while it stands by. The sum over all controllers is 1.",
+    registers,
+    collect() {
+      this.set(election.term() ? 1 : 0);
+    },
+  });
+  const terms = new Counter({
+    name: "natto_controller_terms_total",
+    help: "Times at which this controller began to lead.",
+    registers,
+  });
+  if (election.term()) terms.inc();
+  election.onChange(() => {
+    if (election.term()) terms.inc();
+  });
 }

@@ -29,7 +29,8 @@ const AT_ONCE = 16;
 
 /**
  * Writes placements and rollouts, then configurations, then the rest. What fails for one object does not stop the others; but when a placement
- * or a rollout could not be written, or the store is away, nothing that comes after it is tried. Stops early when the signal aborts.
+ * or a rollout could not be written, the store is away, or the writer's term is over, nothing that comes after it is tried. Stops early
+ * when the signal aborts.
  */
 export async function publish(store: Store, writes: Writes, signal: AbortSignal): Promise<PublishReport> {
   const done: Done[] = [];
@@ -38,8 +39,7 @@ export async function publish(store: Store, writes: Writes, signal: AbortSignal)
   const ground = [...writes.placements, ...writes.rollouts];
   for (const batch of [ground, writes.nodeConfigs, [...writes.statuses, ...writes.leases]]) {
     await forEachOf(batch, AT_ONCE, async (write) => {
-      const away = failed.some(({ error }) => error.transient);
-      if (signal.aborted || away) return;
+      if (signal.aborted || failed.some(isFinal)) return;
       try {
         const result = await execute(store, write);
         if (result) done.push(result);
@@ -50,7 +50,7 @@ export async function publish(store: Store, writes: Writes, signal: AbortSignal)
       }
     });
     const broken = batch === ground && overtaken.length + failed.length > 0;
-    if (signal.aborted || broken || failed.some(({ error }) => error.transient)) break;
+    if (signal.aborted || broken || failed.some(isFinal)) break;
   }
   return { done, overtaken, failed };
 }
@@ -65,6 +65,11 @@ async function execute(store: Store, write: Write): Promise<Done | undefined> {
   if (write.orphanOf && (await store.get(write.orphanOf))) return undefined;
   await store.delete(write.key, write.resourceVersion);
   return { key: write.key, before: write.resourceVersion, object: undefined };
+}
+
+/** Whether the other writes would fail in the same way. */
+function isFinal({ error }: Failure): boolean {
+  return error.transient || error.code === "Fenced";
 }
 
 function isOvertaken({ code }: NattoError): boolean {

@@ -4,7 +4,7 @@ import { SYSTEM_CLOCK } from "../clock.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
 import { type Mirror, type MirrorOptions, openMirror } from "../store/mirror.ts";
-import { keyText, type Store } from "../store/store.ts";
+import { keyOf, keyText, type Store } from "../store/store.ts";
 import type { Done } from "./publish.ts";
 import type { Stored } from "./writes.ts";
 
@@ -14,6 +14,11 @@ export interface View {
   stored(): Stored;
   /** Waits until the view shows these writes (or later ones), but no longer than the limit in milliseconds. */
   untilSeen(done: readonly Done[], limitMs: number, signal: AbortSignal): Promise<void>;
+  /**
+   * Asks the store for all placements and rollouts and waits until the view shows them as they are now (or later ones), within the limit;
+   * false if it does not. A new leader must know what the one before has given out, however short a time ago.
+   */
+  catchUp(limitMs: number, signal: AbortSignal): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -52,6 +57,38 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
     return mirror?.get(key.name, key.namespace)?.metadata.resourceVersion === before;
   };
 
+  const untilSeen: View["untilSeen"] = async (done, limitMs, signal) => {
+    let unseen = done.filter(isUnseen);
+    if (unseen.length === 0 || signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    // The first one stands for all: the rest is looked at only when that has been seen.
+    const check = (): void => {
+      if (isUnseen(unseen[0]!)) return;
+      unseen = unseen.filter(isUnseen);
+      if (unseen.length === 0) resolve();
+    };
+    const cancel = clock.after(limitMs, resolve);
+    signal.addEventListener("abort", () => resolve(), { once: true });
+    listeners.add(check);
+    check();
+    await promise;
+    listeners.delete(check);
+    cancel();
+  };
+
+  /** How the view differs from what is stored now, as if somebody had just made it so. */
+  async function missed<K extends Kind>(mirror: Mirror<K>): Promise<readonly Done[]> {
+    const { items } = await store.list(mirror.selection);
+    const listed = new Map(items.map((item) => [keyText(keyOf(item)), item]));
+    const gone = mirror.items().filter((item) => !listed.has(keyText(keyOf(item))));
+    return [...items, ...gone].flatMap((item): Done[] => {
+      const key = keyOf(item);
+      const object = listed.get(keyText(key));
+      const before = mirror.get(key.name, key.namespace)?.metadata.resourceVersion;
+      return before === object?.metadata.resourceVersion ? [] : [{ key, before, object }];
+    });
+  }
+
   return {
     current: () => all.every((mirror) => mirror.synced() && mirror.staleSince() === undefined),
     stored: () => ({
@@ -64,23 +101,11 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
       rollouts: mirrors.Rollout.items(),
       leases: mirrors.Lease.items(),
     }),
-    untilSeen: async (done, limitMs, signal) => {
-      let unseen = done.filter(isUnseen);
-      if (unseen.length === 0 || signal.aborted) return;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      // The first one stands for all: the rest is looked at only when that has been seen.
-      const check = (): void => {
-        if (isUnseen(unseen[0]!)) return;
-        unseen = unseen.filter(isUnseen);
-        if (unseen.length === 0) resolve();
-      };
-      const cancel = clock.after(limitMs, resolve);
-      signal.addEventListener("abort", () => resolve(), { once: true });
-      listeners.add(check);
-      check();
-      await promise;
-      listeners.delete(check);
-      cancel();
+    untilSeen,
+    catchUp: async (limitMs, signal) => {
+      const behind = [...(await missed(mirrors.Placement)), ...(await missed(mirrors.Rollout))];
+      await untilSeen(behind, limitMs, signal);
+      return !behind.some(isUnseen);
     },
     close: async () => {
       await Promise.all(all.map((mirror) => mirror.close()));

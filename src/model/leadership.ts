@@ -25,3 +25,6 @@ export const leadershipSchema = objectSchema(
 );
 
 export type Leadership = z.output<typeof leadershipSchema>;
+
+/** How long a holder may be silent, unless it is told otherwise. */
+export const DEFAULT_TTL_MS = 5_000;

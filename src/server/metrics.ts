@@ -5,14 +5,17 @@ export interface ServerMetrics {
   request(labels: { method: string; kind: string; code: number }, seconds: number): void;
   watchOpened(kind: string): void;
   watchClosed(kind: string): void;
-  /** The text of the exposition format, and its content type. */
-  expose(): Promise<{ readonly contentType: string; readonly text: string }>;
 }
 
-export function makeServerMetrics(): ServerMetrics {
+/** A registry with the metrics that every process has. */
+export function makeRegistry(): Registry {
   const registry = new Registry();
-  const registers = [registry];
   collectDefaultMetrics({ register: registry });
+  return registry;
+}
+
+export function makeServerMetrics(registry: Registry): ServerMetrics {
+  const registers = [registry];
   const requests = new Counter({
     name: "natto_api_requests_total",
     help: "Requests that were answered, by method, kind and HTTP status. Watches count when they end.",
@@ -39,6 +42,5 @@ export function makeServerMetrics(): ServerMetrics {
     },
     watchOpened: (kind) => watches.inc({ kind }),
     watchClosed: (kind) => watches.dec({ kind }),
-    expose: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };
 }

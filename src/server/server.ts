@@ -10,6 +10,7 @@ import Fastify, {
   LogController,
 } from "fastify";
 import type { Logger } from "pino";
+import type { Registry } from "prom-client";
 import { asNattoError, ERRORS, NattoError } from "../errors.ts";
 import type { Kind } from "../model/kinds.ts";
 import { API_VERSION } from "../model/meta.ts";
@@ -18,7 +19,7 @@ import type { Store } from "../store/store.ts";
 import { BOOKMARK_MS } from "../store/store.ts";
 import { NATTO_VERSION } from "../version.ts";
 import { makeAdmittedStore } from "./admitted-store.ts";
-import { makeServerMetrics, type ServerMetrics } from "./metrics.ts";
+import { makeRegistry, makeServerMetrics, type ServerMetrics } from "./metrics.ts";
 import { requestError, wrongPath } from "./request-errors.ts";
 import { addKindRoutes, MERGE_PATCH } from "./routes.ts";
 
@@ -36,6 +37,8 @@ export interface ServerOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly logger: Logger;
+  /** What `/metrics` shows, to which the server's own metrics are added; default: a new one. */
+  readonly registry?: Registry;
   /** How often a quiet watch sends a bookmark. */
   readonly bookmarkMs?: number;
 }
@@ -55,30 +58,19 @@ const CLOSE_DEADLINE_MS = 5_000;
 
 /** Starts the server. Throws `Environment` when it cannot listen. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { store, host, port, logger } = options;
+  const { store, host, port, logger, registry = makeRegistry() } = options;
   const closing = new AbortController();
-  const metrics = makeServerMetrics();
+  const metrics = makeServerMetrics(registry);
   const app = makeApp(logger);
   const answering = addObservation(app, metrics);
-  addOwnRoutes(app, store, metrics);
+  addOwnRoutes(app, store, registry);
   addKindRoutes(app, {
     store: makeAdmittedStore(store),
     metrics,
     bookmarkMs: options.bookmarkMs ?? BOOKMARK_MS,
     closing: closing.signal,
   });
-  try {
-    await app.listen({ host, port });
-  } catch (thrown) {
-    const { message } = asNattoError(thrown);
-    throw new NattoError(
-      "Environment",
-      `cannot listen on ${host}:${port}: ${message}; choose another address or port`,
-      [],
-      thrown,
-    );
-  }
-  const url = urlOf(app.server.address());
+  const url = await listenOn(app, host, port);
   logger.info({ url, store: store.description }, "serving");
   return {
     url,
@@ -89,6 +81,43 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       logger.info({ url }, "closed");
     },
   };
+}
+
+/** Returns the address. Throws `Environment`. */
+async function listenOn(app: FastifyInstance, host: string, port: number): Promise<string> {
+  try {
+    await app.listen({ host, port });
+    return urlOf(app.server.address());
+  } catch (thrown) {
+    const { message } = asNattoError(thrown);
+    throw new NattoError(
+      "Environment",
+      `cannot listen on ${host}:${port}: ${message}; choose another address or port`,
+      [],
+      thrown,
+    );
+  }
+}
+
+export interface MetricsServer {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Serves `/metrics` and `/healthz` of a process that serves nothing else. Throws `Environment` when it cannot listen. */
+export async function startMetricsServer(
+  options: Pick<ServerOptions, "host" | "port" | "logger"> & { readonly registry: Registry },
+): Promise<MetricsServer> {
+  const { host, port, logger, registry } = options;
+  const app = makeApp(logger);
+  app.get("/healthz", async () => ({ status: "ok" }));
+  app.get("/metrics", (_request, reply) => sendMetrics(registry, reply));
+  return { url: await listenOn(app, host, port), close: () => app.close() };
+}
+
+async function sendMetrics(registry: Registry, reply: FastifyReply): Promise<string> {
+  reply.type(registry.contentType);
+  return registry.metrics();
 }
 
 function makeApp(logger: FastifyBaseLogger): FastifyInstance {
@@ -141,7 +170,7 @@ async function allEnded(responses: ReadonlySet<ServerResponse>, deadlineMs: numb
   await Promise.allSettled(closed);
 }
 
-function addOwnRoutes(app: FastifyInstance, store: Store, metrics: ServerMetrics): void {
+function addOwnRoutes(app: FastifyInstance, store: Store, registry: Registry): void {
   const version = {
     version: NATTO_VERSION,
     apiVersion: API_VERSION,
@@ -153,11 +182,7 @@ function addOwnRoutes(app: FastifyInstance, store: Store, metrics: ServerMetrics
     return { status: "ok", store: store.description };
   });
   app.get("/version", async () => version);
-  app.get("/metrics", async (_request, reply) => {
-    const { contentType, text } = await metrics.expose();
-    reply.type(contentType);
-    return text;
-  });
+  app.get("/metrics", (_request, reply) => sendMetrics(registry, reply));
 }
 
 async function answersInTime(store: Store): Promise<void> {
