@@ -2,7 +2,7 @@
 
 import { DEFAULT_ALLOCATION } from "../src/model/allocation.ts";
 import { formatAddress } from "../src/model/ipv4.ts";
-import { DEFAULT_BEHAVIOUR } from "../src/model/nat-behaviour.ts";
+import { DEFAULT_BEHAVIOUR, type NatBehaviour, NO_LIMITS } from "../src/model/nat-behaviour.ts";
 import type { GatewayConfig, NodeConfig } from "../src/model/node-config.ts";
 import { slotsPerAddress } from "../src/model/slots.ts";
 
@@ -12,6 +12,8 @@ export interface Shape {
   readonly portsPerSlot: number;
   /** Whether this node owns all slots, or every other one. */
   readonly ownsAll: boolean;
+  /** Of each endpoint; none unless given. */
+  readonly limits?: NatBehaviour["limits"];
 }
 
 function gateway(index: number, shape: Shape): GatewayConfig {
@@ -25,7 +27,7 @@ function gateway(index: number, shape: Shape): GatewayConfig {
     sources: [`${formatAddress(0x0a000000 + index * 65536)}/16`],
     portsPerSlot: shape.portsPerSlot,
     allocation: DEFAULT_ALLOCATION,
-    behaviour: DEFAULT_BEHAVIOUR,
+    behaviour: { ...DEFAULT_BEHAVIOUR, limits: shape.limits ?? NO_LIMITS },
     nodes: ["a", "b"],
     addresses: Array.from({ length: shape.addressesEach }, (_, i) => ({
       address: formatAddress(first + i),

@@ -106,36 +106,33 @@ static __always_inline int answer_reset(struct xdp_md *ctx, const struct packet 
 
 #define QUOTE_LENGTH (sizeof(struct iphdr) + 8)	/* what RFC 792 asks for */
 
-struct too_big {
+struct unreachable {
 	struct ethhdr eth;
 	struct iphdr ip;
 	struct icmphdr icmp;
 	__u8 quote[QUOTE_LENGTH];
 } __attribute__((packed));
 
-static __always_inline __u16 icmp_checksum(const struct too_big *t)
+static __always_inline __u16 icmp_checksum(const struct unreachable *u)
 {
-	const __u16 *words = (const __u16 *)&t->icmp;
+	const __u16 *words = (const __u16 *)&u->icmp;
 	__u32 sum = 0;
 
-	for (int i = 0; i < (sizeof(t->icmp) + QUOTE_LENGTH) / 2; i++)
+	for (int i = 0; i < (sizeof(u->icmp) + QUOTE_LENGTH) / 2; i++)
 		sum += words[i];
 	return fold_checksum(sum);
 }
 
-/*
- * Path MTU discovery (RFC 1191): a packet that may not be fragmented and does not fit is answered with "fragmentation needed" and how
- * much would fit. Returns the verdict.
- */
-static __always_inline int answer_too_big(struct xdp_md *ctx, const struct packet *p, __be32 from, __u16 mtu, __u64 now)
+/* Answers with "destination unreachable" (RFC 792) for a reason, and what fits where that is the reason. Returns the verdict. */
+static __always_inline int answer_unreachable(struct xdp_md *ctx, const struct packet *p, __be32 from, __u8 code, __u16 mtu,
+					      enum counter sent, __u64 now)
 {
-	void *end = (void *)(long)ctx->data_end;
-	struct too_big *t = (void *)(long)ctx->data;
+	__u8 *quote = (void *)p->ip;
 
-	if ((void *)(t + 1) > end || p->ip->ihl != 5 || !(p->ip->frag_off & bpf_htons(0x4000)) || p->quoted || !may_answer(now))
+	if ((void *)(quote + QUOTE_LENGTH) > (void *)(long)ctx->data_end || p->ip->ihl != 5 || p->quoted || !may_answer(now))
 		return XDP_DROP;
 
-	struct too_big answer = {
+	struct unreachable answer = {
 		.ip = {
 			.version = 4,
 			.ihl = 5,
@@ -145,16 +142,33 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, const struct packe
 			.saddr = from,
 			.daddr = p->ip->saddr,
 		},
-		.icmp = { .type = ICMP_DEST_UNREACH, .code = ICMP_FRAG_NEEDED, .un.frag.mtu = bpf_htons(mtu) },
+		.icmp = { .type = ICMP_DEST_UNREACH, .code = code, .un.frag.mtu = bpf_htons(mtu) },
 	};
 
 	turn_around(&answer.eth, p->eth);
-	__builtin_memcpy(answer.quote, (void *)t + sizeof(struct ethhdr), QUOTE_LENGTH);
+	__builtin_memcpy(answer.quote, quote, QUOTE_LENGTH);
 	answer.ip.check = header_checksum(&answer.ip);
 	answer.icmp.checksum = icmp_checksum(&answer);
-	*t = answer;
-	if (bpf_xdp_adjust_tail(ctx, (int)sizeof(answer) - (int)p->length))
+
+	__u32 length = p->length;
+
+	/* It may be longer than the question. */
+	if (bpf_xdp_adjust_tail(ctx, (int)sizeof(answer) - (int)length))
 		return XDP_DROP;
-	count(TOO_BIG_SENT, p->length);
+
+	struct unreachable *u = (void *)(long)ctx->data;
+
+	if ((void *)(u + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	*u = answer;
+	count(sent, length);
 	return XDP_TX;
+}
+
+/* Path MTU discovery (RFC 1191): a packet that may not be fragmented and does not fit is answered with how much would fit. */
+static __always_inline int answer_too_big(struct xdp_md *ctx, const struct packet *p, __be32 from, __u16 mtu, __u64 now)
+{
+	if (!(p->ip->frag_off & bpf_htons(0x4000)))
+		return XDP_DROP;
+	return answer_unreachable(ctx, p, from, ICMP_FRAG_NEEDED, mtu, TOO_BIG_SENT, now);
 }

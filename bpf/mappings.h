@@ -33,20 +33,6 @@ static __always_inline void cover(struct record *r, enum dependence dependence)
 		r->remote_address = 0;
 }
 
-static __always_inline int take_reference(struct record *r)
-{
-	if (!(__sync_fetch_and_add(&r->references, 1) & DEAD))
-		return 0;
-	__sync_fetch_and_sub(&r->references, 1);
-	return -1;
-}
-
-/* Whether a record that has no children is now ours to free. */
-static __always_inline int kill(struct record *r)
-{
-	return __sync_val_compare_and_swap(&r->references, 0, DEAD) == 0;
-}
-
 /* How long a port rests (ns): only where anybody's packets came in, so that they do not come in to somebody else (RFC 6888 REQ-8). */
 static __always_inline __u64 hold_down(const struct record *m)
 {
@@ -73,7 +59,7 @@ static __noinline void release(__u32 index, __u64 now)
 
 		if (rests)
 			r->seen_out = now;
-		if (__sync_fetch_and_sub(&r->references, 1) != 1 || rests || !kill(r))
+		if (__sync_fetch_and_sub(&r->references, 1) != 1 || rests || !kill(&r->references))
 			return;
 		free_record(r, index);
 		index = parent;
@@ -85,7 +71,7 @@ static __always_inline void end_rest(struct record *m, __u32 index, __u64 now)
 {
 	if (m->references || (now > m->seen_out ? now - m->seen_out : 0) < hold_down(m))
 		return;
-	if (kill(m))
+	if (kill(&m->references))
 		free_record(m, index);
 }
 
@@ -97,12 +83,14 @@ struct port_search {
 	struct flow flow;
 	__u32 first, count;
 	__u32 preferred, start;	/* offsets: the port to try first, and where to go on from */
+	__u32 tried;
 	__u32 protocol;		/* where ports may be forwards', else 0 */
 	enum counter failed;	/* 0 = a port was found; otherwise why not (so far) */
 };
 
-static long try_port(__u32 i, struct port_search *s)
+static long try_port(__u32 unused, struct port_search *s)
 {
+	__u32 i = s->tried++;
 	__u32 offset = i ? (s->start + (i - 1) * PORT_STRIDE) % s->count : s->preferred;
 
 	s->key.destination_port = bpf_htons(s->first + offset);
@@ -138,9 +126,40 @@ static __always_inline void limit_search(struct port_search *search, const struc
 			gateway->ports_per_endpoint : 0;
 }
 
-/* Takes a free port of the slot for this record: the source port's image in it, where that may be, or the first that is found from elsewhere on. */
-static __always_inline enum counter take_port(struct record *r, __u32 index, const struct public_address *address)
+/* Takes the first free port, beginning with the source port's image where that may be, then from elsewhere on. */
+static __always_inline void search_port(struct port_search *search, const struct record *r, const struct public_address *address)
 {
+	/* Elsewhere for each, so that those who like the same ports do not queue up behind each other. */
+	__u32 hash = mix32(mix32(bpf_ntohl(r->inside_address)) ^ bpf_ntohs(r->inside_port));
+
+	hash = mix32(mix32(hash ^ bpf_ntohl(r->remote_address)) ^ bpf_ntohs(r->remote_port));
+	search->start = hash % search->count;
+	/* UDP whose mapping depends on the remote must not look as if it did not, only because ports are plenty (RFC 4787 REQ-7). */
+	if ((r->protocol_network & 0xff & ~COVERING) == IPPROTO_UDP && r->remote_address)
+		search->preferred = search->start;
+	else
+		search->preferred = (__u16)(bpf_ntohs(r->inside_port) - FIRST_PORT) % search->count;
+	bpf_loop(FIRST_TRIES, try_port, search, 0);
+	if (search->failed != DROP_NO_PORT)
+		return;
+
+	struct search_key key = search_of(r);
+	__u64 now = bpf_ktime_get_coarse_ns();
+	int whole_slot = search->count == address->ports_per_slot;
+
+	if (whole_slot && is_exhausted(&key, now))
+		return;
+	bpf_loop(search->count, try_port, search, 0);
+	if (whole_slot && search->failed == DROP_NO_PORT)
+		note_exhausted(&key, now);
+}
+
+/* Takes a free port of the slot for this record. Returns 0 or the counter of the reason why there is none. */
+static __always_inline enum counter take_port(struct record *r, __u32 index, const struct gateway *gateway,
+					      const struct public_address *address)
+{
+	enum counter refused = r->counted ? charge_port(r, gateway) : 0;
+
 	struct port_search search = {
 		.key = inbound_key(r),
 		.flow = { .record = index, .generation = r->generation, .direction = INBOUND },
@@ -148,22 +167,14 @@ static __always_inline enum counter take_port(struct record *r, __u32 index, con
 		.failed = DROP_NO_PORT,
 	};
 
+	if (refused)
+		return refused;
 	limit_search(&search, r, address);
-	if (!search.count)
-		return DROP_NO_PORT;
-
-	/* Elsewhere for each, so that those who like the same ports do not queue up behind each other. */
-	__u32 hash = mix32(mix32(bpf_ntohl(r->inside_address)) ^ bpf_ntohs(r->inside_port));
-
-	hash = mix32(mix32(hash ^ bpf_ntohl(r->remote_address)) ^ bpf_ntohs(r->remote_port));
-	search.start = hash % search.count;
-	/* UDP whose mapping depends on the remote must not look as if it did not, only because ports are plenty (RFC 4787 REQ-7). */
-	if ((r->protocol_network & 0xff & ~COVERING) == IPPROTO_UDP && r->remote_address)
-		search.preferred = search.start;
-	else
-		search.preferred = (__u16)(bpf_ntohs(r->inside_port) - FIRST_PORT) % search.count;
-	bpf_loop(search.count + 1, try_port, &search, 0);
+	if (search.count)
+		search_port(&search, r, address);
 	r->public_port = search.key.destination_port;
+	if (search.failed && r->counted)
+		discharge_port(r);
 	return search.failed;
 }
 
@@ -171,7 +182,7 @@ static __always_inline enum counter take_port(struct record *r, __u32 index, con
  * A new child for the mapping that covers it, made if there is none. Returns 0 or the counter of the reason why there is none; the
  * session takes over where the mapping leads.
  */
-static __always_inline enum counter refer(struct record *session, enum dependence dependence,
+static __always_inline enum counter refer(struct record *session, enum dependence dependence, const struct gateway *gateway,
 					  const struct public_address *address)
 {
 	struct record wanted = *session;
@@ -186,7 +197,7 @@ static __always_inline enum counter refer(struct record *session, enum dependenc
 		struct record *m = record_of(flow);
 
 		/* Its slot moved away and it was not swept yet, or it is being freed. */
-		if (!m || !owned(m->slot) || take_reference(m))
+		if (!m || !owned(m->slot) || take_reference(&m->references))
 			return DROP_NO_PORT;
 		/* The endpoint keeps its mapping even when the slot functions would choose another slot by now. */
 		session->parent = flow->record;
@@ -205,7 +216,7 @@ static __always_inline enum counter refer(struct record *session, enum dependenc
 	wanted.references = 1;
 	*m = wanted;
 
-	enum counter failed = take_port(m, index, address);
+	enum counter failed = take_port(m, index, gateway, address);
 
 	if (failed) {
 		give_back(m, index);
@@ -214,6 +225,8 @@ static __always_inline enum counter refer(struct record *session, enum dependenc
 	if (insert(&key, index, m, OUTBOUND)) {
 		key = inbound_key(m);
 		bpf_map_delete_elem(&flows, &key);
+		if (m->counted)
+			discharge_port(m);
 		give_back(m, index);
 		return DROP_TABLE_FULL;
 	}
@@ -236,7 +249,7 @@ static __always_inline enum counter permit(struct record *session)
 	if (flow) {
 		struct record *p = record_of(flow), *m = bpf_map_lookup_elem(&records, &index);
 
-		if (!p || !m || p->kind != PERMISSION || p->parent != index || take_reference(p))
+		if (!p || !m || p->kind != PERMISSION || p->parent != index || take_reference(&p->references))
 			return DROP_TABLE_FULL;
 		__sync_fetch_and_sub(&m->references, 1);
 		session->parent = flow->record;
@@ -249,6 +262,7 @@ static __always_inline enum counter permit(struct record *session)
 		return DROP_TABLE_FULL;
 	wanted.generation = p->generation;
 	wanted.kind = PERMISSION;
+	wanted.counted = 0;
 	wanted.references = 1;
 	*p = wanted;
 	if (insert(&key, index, p, INBOUND)) {
@@ -275,7 +289,7 @@ static __always_inline void give_up(struct record *session)
 
 		__u32 parent = r->parent;
 
-		if (__sync_fetch_and_sub(&r->references, 1) != 1 || (r->kind == MAPPING && r->seen_out) || !kill(r))
+		if (__sync_fetch_and_sub(&r->references, 1) != 1 || (r->kind == MAPPING && r->seen_out) || !kill(&r->references))
 			return;
 		free_record(r, index);
 		index = parent;
@@ -290,9 +304,9 @@ static __always_inline enum counter map_flow(struct record *r, __u32 index, cons
 	enum dependence mapping = mapping_of(gateway, protocol);
 
 	if (mapping == ADDRESS_AND_PORT_DEPENDENT)
-		return take_port(r, index, address);
+		return take_port(r, index, gateway, address);
 
-	enum counter failed = refer(r, mapping, address);
+	enum counter failed = refer(r, mapping, gateway, address);
 
 	if (failed)
 		return failed;

@@ -29,6 +29,7 @@ enum counter {
 	PROBES_ANSWERED,
 	RESETS_SENT,
 	TOO_BIG_SENT,
+	PROHIBITED_SENT,
 	SESSIONS_CREATED,
 	SESSIONS_EXPIRED,
 	DROP_MALFORMED,
@@ -40,6 +41,9 @@ enum counter {
 	DROP_NOT_SYN,
 	DROP_TABLE_FULL,
 	DROP_NO_PORT,
+	DROP_LIMIT_RATE,
+	DROP_LIMIT_SESSIONS,
+	DROP_LIMIT_PORTS,
 	DROP_TOO_BIG,
 	DROP_NO_ROUTE,
 	DROP_BAD_WRAP,
@@ -147,6 +151,7 @@ struct record {
 	__u16 gateway;
 	__u8 tcp_out;		/* SEEN_… of packets from inside */
 	__u8 tcp_in;
+	__u8 counted;		/* whether the endpoint's limits count it */
 };
 
 #define NO_PARENT 0xffffffff

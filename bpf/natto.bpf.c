@@ -122,8 +122,13 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 	enum counter failed = create_session(p, network, slot_index, public, gateway, address, opening == ACCEPTS, now,
 					     &session);
 
-	if (failed || !session)
-		return drop(failed, p->length);
+	if (failed || !session) {
+		count(failed, p->length);
+		if (!gateway->answers_prohibited)
+			return XDP_DROP;
+		/* RFC 5508 REQ-8 */
+		return answer_unreachable(ctx, p, config->node_address, ICMP_PKT_FILTERED, 0, PROHIBITED_SENT, now);
+	}
 	note(session, p, direction, now);
 	return translate(ctx, p, config, session, direction);
 }

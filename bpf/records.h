@@ -7,6 +7,8 @@
  */
 #pragma once
 #include <linux/errno.h>
+#include "exhausted.h"
+#include "limits.h"
 #include "maps.h"
 
 static __always_inline __u64 now_ns(const struct config *config)
@@ -84,6 +86,10 @@ static __always_inline void free_record(struct record *r, __u32 index)
 	if (r->kind != PERMISSION)
 		bpf_map_delete_elem(&flows, &out);
 	bpf_map_delete_elem(&flows, &in);
+	if (holds_port(r))
+		forget_exhausted(r);
+	if (r->counted)
+		discharge(r);
 	give_back(r, index);
 }
 

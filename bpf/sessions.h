@@ -125,6 +125,8 @@ static __always_inline enum counter establish(struct record *r, __u32 index, con
 	struct flow_key in = inbound_key(r);
 
 	bpf_map_delete_elem(&flows, &in);
+	if (r->parent == NO_PARENT && r->counted)
+		discharge_port(r);
 	give_up(r);
 	return DROP_TABLE_FULL;
 }
@@ -152,16 +154,24 @@ static __always_inline enum counter create_session(const struct packet *p, __u32
 	r->gateway = address->gateway;
 	r->parent = NO_PARENT;
 	r->references = 0;
+	r->counted = has_limits(gateway);
 	r->tcp_out = 0;
 	r->tcp_in = accepting ? SEEN_SYN : 0;
 	r->seen_out = r->seen_in = 0;
 
-	enum counter failed = establish(r, index, gateway, address, now);
+	enum counter failed = r->counted ? charge_session(r, gateway, now) : 0;
 
+	if (!failed) {
+		failed = establish(r, index, gateway, address, now);
+		if (failed && r->counted)
+			discharge_session(r);
+	}
 	if (failed) {
 		give_back(r, index);
 		return failed;
 	}
+	if (r->counted)
+		pay_session(r, gateway, now);
 	r->seen_out = now;
 	r->kind = SESSION;
 	*session = r;

@@ -22,12 +22,14 @@ export const MAP_NAMES = [
   "sweeper",
   "counters",
   "answer_limits",
+  "endpoints",
+  "exhausted",
   "static_mappings",
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 
 /** Maps whose size is the number of sessions, and how many entries each has per session. */
-const SIZED: Partial<Record<MapName, number>> = { flows: 2, records: 1, free_records: 1 };
+const SIZED: Partial<Record<MapName, number>> = { flows: 2, records: 1, free_records: 1, endpoints: 1 };
 
 const BPF_FS_MAGIC = 0xcafe4a11;
 

@@ -65,6 +65,7 @@ export type RecordRow = {
   kind: number;
   tcp_out: number;
   tcp_in: number;
+  counted: number;
 };
 export type SweeperRow = { timer: number; last_run: bigint; cursor: number; high_water: number };
 export type CountRow = { packets: bigint; bytes: bigint };
@@ -145,6 +146,7 @@ export function codecsOf(layouts: Layouts): Codecs {
         "kind",
         "tcp_out",
         "tcp_in",
+        "counted",
       ]),
     ),
     sweeper: structCodec(struct("sweeper", ["timer", "last_run", "cursor", "high_water"])),

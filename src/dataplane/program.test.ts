@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { formatAddress } from "../model/ipv4.ts";
+import { NO_LIMITS } from "../model/nat-behaviour.ts";
 import { slotPorts } from "../model/slots.ts";
 import { discoverFiltering, discoverMapping } from "./model/discovery.ts";
 import {
@@ -232,6 +233,35 @@ test("a packet whose slot another node owns is wrapped for it, 50 bytes longer",
     frame.subarray(ETHERNET_BYTES),
     "the packet itself is untouched",
   );
+});
+
+/** Which of so many new connections of an endpoint go out, by what each is counted as. */
+function flood(count: number, from = ENDPOINT): Partial<Record<string, number>> {
+  const counts: Partial<Record<string, number>> = {};
+  for (let i = 0; i < count; i++) {
+    const { counters } = program.run("inside", segment(syn, { from, sourcePort: 20_000 + i }));
+    for (const name of Object.keys(counters)) counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
+}
+
+test("a flood of one endpoint gets what the limits say, is counted by the limit, and leaves the others alone", () => {
+  const limits = { ...NO_LIMITS, sessionsPerEndpoint: 10 };
+  program.reset(behaving({ limits }, WORLD), 0);
+  assert.deepEqual(flood(50), { sessions_created: 10, translated_out: 10, drop_limit_sessions: 40 });
+  assert.deepEqual(flood(5, OTHER_ENDPOINT), { sessions_created: 5, translated_out: 5 });
+  assert.equal(program.sweepAt(241_000), 15);
+  assert.deepEqual(flood(50), { sessions_created: 10, translated_out: 10, drop_limit_sessions: 40 });
+});
+
+test("a full session table refuses new flows, counts them, and evicts nobody", () => {
+  program.reset(behaving({ limits: NO_LIMITS }, WORLD), 0);
+  const counts = flood(ROOM + 10);
+  assert.deepEqual(counts, { sessions_created: ROOM, translated_out: ROOM, drop_table_full: 10 });
+  assert.equal(program.sessions().length, ROOM);
+  assert.deepEqual(program.run("inside", segment(ack, { sourcePort: 20_000 })).counters, {
+    translated_out: 1,
+  });
 });
 
 test("a second endpoint that wants the same port gets another one", () => {

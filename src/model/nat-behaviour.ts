@@ -49,6 +49,14 @@ export const limitsSchema = z.strictObject({
   newSessionsBurst: integerField(1, 1_000_000).default(4000),
 });
 
+/** Limits that nothing meets. */
+export const NO_LIMITS: z.output<typeof limitsSchema> = {
+  portsPerEndpoint: 0,
+  sessionsPerEndpoint: 0,
+  newSessionsPerSecond: 0,
+  newSessionsBurst: 1,
+};
+
 /** How soon a client learns that its packet was dropped. */
 export const failFastSchema = z.strictObject({
   /** A TCP segment of a connection that nobody knows is answered with a reset toward the inside (RFC 9293, section 3.5.2). */

@@ -1,7 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { NO_LIMITS } from "../../model/nat-behaviour.ts";
 import { checksumsValid, ETHERNET_BYTES, parseIpv4, parsePacket, TCP_FLAG } from "../packet.ts";
-import { datagram, ENDPOINT, EXAMPLE, NODE, newBench, PUBLIC, REMOTE, segment, slotOf } from "./example.ts";
+import {
+  behaving,
+  datagram,
+  ENDPOINT,
+  EXAMPLE,
+  NODE,
+  newBench,
+  PUBLIC,
+  REMOTE,
+  segment,
+  slotOf,
+} from "./example.ts";
 import { errorAbout, replyTo } from "./scenario.ts";
 import { sessionsOf } from "./state.ts";
 import { plannedRoutes } from "./world.ts";
@@ -123,4 +135,22 @@ test("neither what may be fragmented nor an ICMP error is answered", () => {
   padded.writeUInt8(DONT_FRAGMENT, ETHERNET_BYTES + 6);
   const refused = node.receive(padded, "outside");
   assert.deepEqual(refused.counters, ["drop_too_big"]);
+});
+
+test("a flow that is refused is answered with 'administratively prohibited' where the gateway says so (RFC 5508 REQ-8)", () => {
+  const limits = { ...NO_LIMITS, sessionsPerEndpoint: 1 };
+  for (const icmpProhibited of [false, true]) {
+    const failFast = { tcpReset: true, icmpProhibited };
+    const node = newBench(behaving({ limits, failFast }));
+    node.receive(segment(syn));
+    const asked = datagram({}, Buffer.alloc(0));
+    const { counters, packet } = node.receive(asked);
+    assert.deepEqual(counters, ["drop_limit_sessions", ...(icmpProhibited ? ["prohibited_sent"] : [])]);
+    if (!packet) continue;
+    const answer = parsePacket(packet);
+    assert.ok(answer.ok && answer.packet.transport.kind === "icmp" && checksumsValid(packet));
+    assert.deepEqual([answer.packet.ip.source, answer.packet.ip.destination], [NODE, ENDPOINT]);
+    const { type, code, payload } = answer.packet.transport;
+    assert.deepEqual([type, code, payload], [3, 13, asked.subarray(ETHERNET_BYTES, ETHERNET_BYTES + 28)]);
+  }
 });

@@ -29,20 +29,39 @@ export function resetFor(frame: Buffer, ip: Ipv4View): Buffer | undefined {
 /** What is quoted: the header and 8 bytes (RFC 792). */
 const QUOTE_BYTES = 28;
 
+/** Codes of "destination unreachable" (RFC 792, RFC 1812). */
+const FRAGMENTATION_NEEDED = 4;
+const ADMINISTRATIVELY_PROHIBITED = 13;
+
 /**
  * "Fragmentation needed" (RFC 1191) from an address, with the largest packet that would fit; undefined when the packet may be fragmented, or has
  * options.
  */
 export function tooBigFor(frame: Buffer, ip: Ipv4View, from: number, mtu: number): Buffer | undefined {
   const mayFragment = (frame.readUInt16BE(ETHERNET_BYTES + 6) & 0x4000) === 0;
-  if (mayFragment || ip.headerBytes !== 20) return undefined;
+  return mayFragment ? undefined : unreachableFor(frame, ip, from, FRAGMENTATION_NEEDED, mtu);
+}
+
+/** "Administratively prohibited" (RFC 5508 REQ-8) from an address; undefined when the packet has options. */
+export function prohibitedFor(frame: Buffer, ip: Ipv4View, from: number): Buffer | undefined {
+  return unreachableFor(frame, ip, from, ADMINISTRATIVELY_PROHIBITED, 0);
+}
+
+function unreachableFor(
+  frame: Buffer,
+  ip: Ipv4View,
+  from: number,
+  code: number,
+  mtu: number,
+): Buffer | undefined {
+  if (ip.headerBytes !== 20) return undefined;
   return buildSketch({
     ethernet: { destination: readMac(frame, 6), source: readMac(frame, 0) },
     ip: { source: from, destination: ip.source },
     transport: {
       kind: "icmp",
       type: 3,
-      code: 4,
+      code,
       identifier: 0,
       sequence: mtu,
       payload: frame.subarray(ETHERNET_BYTES, ETHERNET_BYTES + QUOTE_BYTES),

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { NO_LIMITS } from "../../model/nat-behaviour.ts";
 import { parsePacket, TCP_FLAG, type Transport } from "../packet.ts";
 import { type Cloud, deliver, newCloud } from "./fabric.ts";
 import { worldArbitrary } from "./generators.ts";
@@ -15,6 +16,7 @@ const wholeWorld = worldArbitrary(4096, false).map((world): World => {
   const gateways = world.gateways.map((g) => ({
     ...g,
     owners: g.owners.map((row) => row.map((o) => Math.max(o, 0))),
+    behaviour: { ...g.behaviour, limits: NO_LIMITS },
   }));
   return { ...world, nodes, gateways };
 });

@@ -10,6 +10,7 @@ import {
   DEPENDENCES,
   type Dependence,
   type NatBehaviour,
+  NO_LIMITS,
 } from "../../model/nat-behaviour.ts";
 import { NOBODY } from "../../model/placement.ts";
 import { slotsPerAddress } from "../../model/slots.ts";
@@ -143,23 +144,35 @@ function dependences(): fc.Arbitrary<{ readonly mapping: Dependence; readonly fi
     }));
 }
 
+/** Low, so that they are met. A burst is paid off within the smallest step of time, so that the program's own clock changes nothing. */
+function limits(): fc.Arbitrary<NatBehaviour["limits"]> {
+  const some = fc.record({
+    portsPerEndpoint: fc.constantFrom(0, 3),
+    sessionsPerEndpoint: fc.constantFrom(0, 5),
+    newSessionsPerSecond: fc.constantFrom(0, 1),
+    newSessionsBurst: fc.constantFrom(1, 7),
+  });
+  return fc.oneof({ weight: 3, arbitrary: fc.constant(NO_LIMITS) }, { weight: 2, arbitrary: some });
+}
+
 function behaviour(): fc.Arbitrary<NatBehaviour> {
   return fc
     .record({
       udp: dependences(),
       tcp: dependences(),
       holdDownSeconds: fc.constantFrom(0, 15, 55),
-      tcpReset: fc.boolean(),
+      failFast: fc.record({ tcpReset: fc.boolean(), icmpProhibited: fc.boolean() }),
       refreshed: fc.boolean(),
+      limits: limits(),
     })
-    .map(({ udp, tcp, holdDownSeconds, tcpReset, refreshed }) => ({
+    .map(({ udp, tcp, holdDownSeconds, refreshed, ...rest }) => ({
       ...DEFAULT_BEHAVIOUR,
       mapping: { udp: udp.mapping, tcp: tcp.mapping },
       filtering: { udp: udp.filtering, tcp: tcp.filtering },
       timeouts: TIMEOUTS,
+      ...rest,
       inboundRefresh: { udp: refreshed },
       holdDownSeconds,
-      failFast: { ...DEFAULT_BEHAVIOUR.failFast, tcpReset },
     }));
 }
 

@@ -3,6 +3,7 @@
  * docs/dataplane.md). A session has at most one parent, a permission always its mapping; a mapping has none.
  */
 import type { Dependence, NatBehaviour } from "../../model/nat-behaviour.ts";
+import { hasLimits, isPortLimited } from "./limits.ts";
 import { addRecord, changeRecord, recordAt, removeRecord } from "./records.ts";
 import {
   type AddressPort,
@@ -48,15 +49,19 @@ export type Mapped =
 /** Gives a new flow its public address and port: those of the mapping that covers it, or a free port of the slot. */
 export function mapFlow(config: ModelConfig, state: State, slot: SlotName, tuple: Tuple): Mapped {
   const { protocol } = tuple;
-  const depends = dependencesOf(config.gateways.get(slot.gateway)!.behaviour, protocol);
+  const { behaviour } = config.gateways.get(slot.gateway)!;
+  const depends = dependencesOf(behaviour, protocol);
   if (protocol === "icmp" || depends.mapping === "AddressAndPortDependent") {
+    if (isPortLimited(state, { network: tuple.network, inside: tuple.source }, behaviour)) {
+      return refused("drop_limit_ports");
+    }
     const port = findPort(config, slot, tuple, tuple.destination, (candidate) => {
       return !state.flows.has(flowKey({ ...tuple, source: tuple.destination, destination: candidate }));
     });
     return port ? { ok: true, state, public: port, slot, parent: undefined } : refused("drop_no_port");
   }
   const covered = { ...tuple, protocol };
-  const mapped = refer(config, state, slot, covered, depends.mapping);
+  const mapped = refer(config, state, slot, covered, behaviour);
   if (!mapped.ok || depends.mapping !== "EndpointIndependent" || depends.filtering !== "AddressDependent") {
     return mapped;
   }
@@ -74,9 +79,10 @@ function refer(
   state: State,
   slot: SlotName,
   tuple: Covered,
-  dependence: Dependence,
+  behaviour: NatBehaviour,
 ): Mapped {
-  const remote = partOf(tuple.destination, dependence);
+  const { network, protocol, source } = tuple;
+  const remote = partOf(tuple.destination, behaviour.mapping[protocol]);
   const known = recordAt(state, coveringKey({ ...tuple, destination: remote }));
   if (known?.record.kind === "mapping") {
     const { index, record } = known;
@@ -88,13 +94,14 @@ function refer(
   }
   // The session itself needs a record too.
   if (state.records.size + 2 > config.maxRecords) return refused("drop_table_full");
+  if (isPortLimited(state, { network, inside: source }, behaviour)) return refused("drop_limit_ports");
   const port = findPort(config, slot, tuple, remote, (candidate) => {
     return !state.flows.has(coveringKey({ ...tuple, source: remote, destination: candidate }));
   });
   if (!port) return refused("drop_no_port");
-  const { network, protocol, source } = tuple;
   const common = { network, protocol, inside: source, public: port, remote, slot };
-  const mapping: Mapping = { kind: "mapping", ...common, references: 1, restingSince: undefined };
+  const counted = hasLimits(behaviour);
+  const mapping: Mapping = { kind: "mapping", ...common, counted, references: 1, restingSince: undefined };
   return { ok: true, state: addRecord(state, mapping), public: port, slot, parent: state.nextRecord };
 }
 

@@ -1,4 +1,5 @@
 /** Adding, changing and removing records, together with the flow entries that lead to them. */
+import { countRecord } from "./limits.ts";
 import { type FlowRecord, flowKeysOf, type State } from "./state.ts";
 
 export interface Indexed<R extends FlowRecord> {
@@ -11,7 +12,7 @@ export function addRecord(state: State, record: FlowRecord): State {
   const flows = new Map(state.flows);
   for (const [direction, key] of flowKeysOf(record)) flows.set(key, { record: state.nextRecord, direction });
   const records = new Map(state.records).set(state.nextRecord, record);
-  return { ...state, records, flows, nextRecord: state.nextRecord + 1 };
+  return countRecord({ ...state, records, flows, nextRecord: state.nextRecord + 1 }, record, 1);
 }
 
 /** The state with a record in place of the one before, which has the same flow entries. */
@@ -26,7 +27,7 @@ export function removeRecord(state: State, index: number): State {
   const flows = new Map(state.flows);
   records.delete(index);
   for (const [, key] of flowKeysOf(record)) flows.delete(key);
-  return { ...state, records, flows };
+  return countRecord({ ...state, records, flows }, record, -1);
 }
 
 /** The record to which an entry of `flows` leads. */

@@ -1,5 +1,6 @@
 /** Sessions: finding, opening, noting, ending (steps 10, 14 and 17 of docs/dataplane.md). */
 import { TCP_FLAG } from "../packet.ts";
+import { hasLimits, paySession, sessionLimit } from "./limits.ts";
 import { mapFlow, release } from "./mappings.ts";
 import { addRecord, changeRecord, type Indexed, recordAt, removeRecord } from "./records.ts";
 import {
@@ -65,9 +66,17 @@ export function openSession(
   now: number,
 ): Opened {
   if (state.records.size + 1 > config.maxRecords) return { ok: false, drop: "drop_table_full" };
+  const { behaviour } = config.gateways.get(slot.gateway)!;
+  const endpoint = { network: tuple.network, inside: tuple.source };
+  const counted = hasLimits(behaviour);
+  const limit = counted ? sessionLimit(state, endpoint, behaviour, now) : undefined;
+  if (limit) return { ok: false, drop: limit };
   const mapped = mapFlow(config, state, slot, tuple);
   if (!mapped.ok) return mapped;
-  return add(config, mapped.state, newSession(tuple, mapped, accepting), now);
+  const session = { ...newSession(tuple, mapped, accepting), counted };
+  const opened = add(config, mapped.state, session, now);
+  if (!opened.ok || !counted) return opened;
+  return { ...opened, state: paySession(opened.state, endpoint, behaviour, now) };
 }
 
 /**
@@ -100,7 +109,7 @@ function newSession(
   tuple: Tuple,
   mapped: Pick<Session, "public" | "slot" | "parent">,
   accepting: boolean,
-): Session {
+): Omit<Session, "counted"> {
   return {
     kind: "session",
     network: tuple.network,

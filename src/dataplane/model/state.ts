@@ -22,6 +22,7 @@ export const COUNTERS = [
   "probes_answered",
   "resets_sent",
   "too_big_sent",
+  "prohibited_sent",
   "sessions_created",
   "sessions_expired",
   "drop_malformed",
@@ -33,6 +34,9 @@ export const COUNTERS = [
   "drop_not_syn",
   "drop_table_full",
   "drop_no_port",
+  "drop_limit_rate",
+  "drop_limit_sessions",
+  "drop_limit_ports",
   "drop_too_big",
   "drop_no_route",
   "drop_bad_wrap",
@@ -221,6 +225,8 @@ export interface Session {
   readonly slot: SlotName;
   /** The record that covers it: a permission or a mapping; undefined when its port is its own. */
   readonly parent: number | undefined;
+  /** Whether the endpoint's limits count it. */
+  readonly counted: boolean;
   readonly outbound: Notes;
   readonly inbound: Notes;
 }
@@ -241,6 +247,8 @@ interface Covering {
 /** A public port for all flows of an endpoint's port that it covers (RFC 4787 REQ-1). */
 export interface Mapping extends Covering {
   readonly kind: "mapping";
+  /** Whether the endpoint's limits count it. */
+  readonly counted: boolean;
   /** When its last session ended, while nobody else may have the port yet. */
   readonly restingSince: number | undefined;
 }
@@ -254,15 +262,32 @@ export interface Permission extends Covering {
 
 export type FlowRecord = Session | Mapping | Permission;
 
+/** What an endpoint has that is counted. */
+export interface EndpointUse {
+  readonly sessions: number;
+  readonly ports: number;
+  /** Sessions and mappings together. */
+  readonly records: number;
+  /** Milliseconds. */
+  readonly paidUntil: number;
+}
+
 export interface State {
   /** Record index → record. Indices are never used again; the program's may be. */
   readonly records: ReadonlyMap<number, FlowRecord>;
   /** Tuple (by `flowKey`) → record index and direction. */
   readonly flows: ReadonlyMap<string, { readonly record: number; readonly direction: Direction }>;
+  /** Network and inside address → its use. */
+  readonly endpoints: ReadonlyMap<string, EndpointUse>;
   readonly nextRecord: number;
 }
 
-export const EMPTY_STATE: State = { records: new Map(), flows: new Map(), nextRecord: 0 };
+export const EMPTY_STATE: State = {
+  records: new Map(),
+  flows: new Map(),
+  endpoints: new Map(),
+  nextRecord: 0,
+};
 
 /** All sessions. */
 export function sessionsOf(state: State): readonly Session[] {

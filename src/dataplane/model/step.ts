@@ -3,7 +3,7 @@
  * numbers of steps stand here, and is the oracle for the XDP program. It changes nothing: it returns the next state.
  */
 import { type Ipv4View, parseIpv4 } from "../packet.ts";
-import { resetFor, tooBigFor } from "./answers.ts";
+import { prohibitedFor, resetFor, tooBigFor } from "./answers.ts";
 import { type Classified, classify, findQuoted, type Quoted } from "./classify.ts";
 import { admittedBy, answeredThrough } from "./mappings.ts";
 import type { Indexed } from "./records.ts";
@@ -202,7 +202,7 @@ function begin(
     if (opening === "refuse") return passThrough(config, state, packet, answers);
   }
   const opened = openSession(config, state, slot, tuple, opening === "accept", packet.now);
-  if (!opened.ok) return drop(state, opened.drop);
+  if (!opened.ok) return refuseFlow(config, state, packet, opened.drop, behaviour.failFast.icmpProhibited);
   const created = counted(
     "sessions_created",
     forwardSession(config, opened.state, packet, opened.session, classified),
@@ -212,10 +212,20 @@ function begin(
 
 /** Step 14: the middle of a connection that nobody knows is dropped, and answered with a reset unless it is one itself. */
 function failFast(state: State, { frame, ip }: Directed, answering: boolean): Outcome {
-  const dropped = drop(state, "drop_not_syn");
   const reset = answering ? resetFor(frame, ip) : undefined;
-  if (!reset) return dropped;
-  return { state, verdict: { kind: "transmit" }, packet: reset, counters: ["drop_not_syn", "resets_sent"] };
+  return reset ? answered(state, reset, "drop_not_syn", "resets_sent") : drop(state, "drop_not_syn");
+}
+
+/** Step 14: a flow that cannot be had is dropped, and its sender told so if the gateway says that. */
+function refuseFlow(
+  config: ModelConfig,
+  state: State,
+  { frame, ip }: Directed,
+  reason: DropCounter,
+  answering: boolean,
+): Outcome {
+  const answer = answering ? prohibitedFor(frame, ip, config.address) : undefined;
+  return answer ? answered(state, answer, reason, "prohibited_sent") : drop(state, reason);
 }
 
 function slotOf(gateway: Gateway, tuple: Tuple, direction: Direction): SlotName | undefined {
@@ -269,8 +279,7 @@ function refuse(config: ModelConfig, state: State, packet: Directed, mtu: number
   const { frame, ip, direction } = packet;
   const from = direction === "outbound" ? config.address : ip.destination;
   const answer = isError ? undefined : tooBigFor(frame, ip, from, mtu);
-  if (!answer) return drop(state, "drop_too_big");
-  return { state, verdict: { kind: "transmit" }, packet: answer, counters: ["drop_too_big", "too_big_sent"] };
+  return answer ? answered(state, answer, "drop_too_big", "too_big_sent") : drop(state, "drop_too_big");
 }
 
 function finish(state: State, sent: Exclude<Forwarded, { kind: "too-big" }>, counter: Counter): Outcome {
@@ -288,6 +297,11 @@ function finish(state: State, sent: Exclude<Forwarded, { kind: "too-big" }>, cou
 
 function counted(counter: Counter, outcome: Outcome): Outcome {
   return { ...outcome, counters: [counter, ...outcome.counters] };
+}
+
+/** What is dropped, and answered toward where it came from. */
+function answered(state: State, answer: Buffer, reason: DropCounter, sent: Counter): Outcome {
+  return { state, verdict: { kind: "transmit" }, packet: answer, counters: [reason, sent] };
 }
 
 function kernel(state: State, packet: Buffer): Outcome {

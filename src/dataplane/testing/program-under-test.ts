@@ -131,9 +131,11 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
 }
 
 function clearFlows(maps: KernelMaps, codecs: Codecs): void {
-  const { count, keys } = bpf.readEntries(maps.flows.fd, maps.flows.info);
-  const size = maps.flows.info.keySize;
-  for (let i = 0; i < count; i++) bpf.remove(maps.flows.fd, keys.subarray(i * size, (i + 1) * size));
+  for (const { fd, info } of [maps.flows, maps.endpoints, maps.exhausted]) {
+    const { count, keys } = bpf.readEntries(fd, info);
+    const size = info.keySize;
+    for (let i = 0; i < count; i++) bpf.remove(fd, keys.subarray(i * size, (i + 1) * size));
+  }
   bpf.drain(maps.free_records.fd);
   const row = { ...readSweeper(maps, codecs), cursor: 0, high_water: 0 };
   bpf.update(maps.sweeper.fd, uint32Key(0), codecs.sweeper.encode(row));
