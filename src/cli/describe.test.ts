@@ -246,3 +246,19 @@ test("trouble is a condition that does not hold, or a doubt that does", () => {
   assert.equal(troubleOf([{ ...conditions[0], status: "True", reason: "MassLoss" }]), "MassLoss");
   assert.equal(troubleOf([conditions[0]]), "");
 });
+
+test("a node of a cell with routing shows what it announces, and what is wrong with its sessions", () => {
+  const message =
+    "BGP session out to 198.51.100.1 AS 64512: Active, Socket: Connection refused; check that BGP runs";
+  const terms = { side: "outside", peer: "198.51.100.1", peerAs: 64512 };
+  const sessions = [
+    { name: "in", ...terms, side: "inside", peer: "192.0.2.0", up: true, state: "Established", message: "" },
+    { name: "out", ...terms, up: false, state: "Active", message },
+  ];
+  const announced = { inside: ["0.0.0.0/0", "192.0.2.1/32"], outside: [] };
+  const routed = make("GatewayNode", "a", node.spec, { status: { routing: { announced, sessions } } });
+  const text = described(routed);
+  assert.match(text, /^Announced:\n {2}inside +0\.0\.0\.0\/0, 192\.0\.2\.1\/32\n {2}outside +none$/m);
+  assert.match(text, /^ {2}in +inside +192\.0\.2\.0 +64512 +Established +-$/m);
+  assert.match(text, /^ {2}out +outside +198\.51\.100\.1 +64512 +Active +BGP session out .*refused; check/m);
+});

@@ -71,6 +71,7 @@ function cellFacts({ metadata, spec, status }: Cell, related: Related, now: numb
     readyNodes: status?.readyNodes ?? 0,
     totalNodes: status?.totalNodes ?? 0,
     vxlanPort: spec.vxlan.port,
+    routing: spec.routing?.driver ?? "none declared",
     gateways: placements.length,
     membership: { ttlSeconds: spec.membership.ttlSeconds, maxLossPercent: spec.membership.maxLossPercent },
     nodes: nodes.map((node) => ({
@@ -114,10 +115,27 @@ function nodeFacts({ metadata, spec, status }: GatewayNode, related: Related, no
     heartbeat: lease
       ? { renewals: lease.spec.renewals, renewedAt: lease.spec.renewedAt, peersAlive: lease.spec.peersAlive }
       : "none",
+    ...routingFacts(status?.routing),
     sessions: status?.sessions ?? "unknown",
     slots: nodeSlots(metadata.name, related.placements),
     counters: status?.counters ?? {},
     conditions: conditionRows(status?.conditions, now),
+  };
+}
+
+/** What the node announces, and its sessions with the fabric; nothing where its cell declares no routing. */
+function routingFacts(routing: NonNullable<GatewayNode["status"]>["routing"]): Facts {
+  if (!routing) return {};
+  return {
+    announced: routing.announced,
+    fabricSessions: routing.sessions.map(({ name, side, peer, peerAs, state, up, message }) => ({
+      session: name,
+      side,
+      peer,
+      peerAs,
+      state,
+      trouble: up ? "" : message,
+    })),
   };
 }
 

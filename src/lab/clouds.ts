@@ -1,4 +1,5 @@
 /** Clouds that many tests and the demo need, as labs. Add to or change what these functions return to get another one. */
+import { routerBird } from "./bgp.ts";
 import type { LabInput } from "./lab-file.ts";
 
 export interface NatCloudOptions {
@@ -14,6 +15,12 @@ export interface NatCloudOptions {
    * - `traffic`: the fabric and the traffic servers alone.
    */
   readonly run?: "natto" | "traffic";
+  /**
+   * How the routers know the way to the nodes.
+   * - `static` (default): by routes that stand from the beginning, over all nodes.
+   * - `bgp`: by what the nodes announce, once a cell with `CELL_ROUTING` is declared; watched by BFD.
+   */
+  readonly routing?: "static" | "bgp";
   /** Largest IP packet between routers and nodes. Default 1600: room for the 50 bytes of VXLAN around 1500. */
   readonly fabricMtu?: number;
   /** Gives the outside router routes to the endpoints, as if no NAT were needed: to test the fabric itself. */
@@ -32,6 +39,9 @@ export const NAT_CLOUD = {
   apiUrl: "http://172.31.0.1:7474",
 } as const;
 
+const INSIDE_CABLES = "10.253.0.0/23";
+const OUTSIDE_CABLES = "10.253.2.0/23";
+
 /**
  * The cloud that Natto is for: endpoints behind `fabric-in`, the outside behind `fabric-out`, nodes between the two, ECMP toward the nodes
  * on both sides, and `control` beside it all.
@@ -45,7 +55,9 @@ export function natCloud(options: NatCloudOptions): LabInput {
     plainForwarding = false,
     run = "natto",
     fabricMtu = 1600,
+    routing = "static",
   } = options;
+  const bgp = routing === "bgp";
   const publicPrefixes = options.publicPrefixes ?? ["203.0.113.0/24"];
   const returning = plainForwarding ? [...publicPrefixes, NAT_CLOUD.endpointSubnet] : publicPrefixes;
   return {
@@ -55,16 +67,10 @@ export function natCloud(options: NatCloudOptions): LabInput {
     spec: {
       hosts: [
         { name: "control", role: "control", processes: run === "natto" ? [serverProcess()] : [] },
-        {
-          name: "fabric-in",
-          role: "router",
-          // Without the second, what is meant for a dead node would go around among the others by the default route.
-          routes: [{ to: "default", via: ["node*"] }, { to: "10.0.0.0/8" }],
-        },
-        { name: "fabric-out", role: "router", routes: returning.map((to) => ({ to, via: ["node*"] })) },
+        ...(bgp ? bgpRouters(publicPrefixes) : staticRouters(returning)),
       ],
       groups: [
-        nodeGroup(nodes, run === "natto", fabricMtu),
+        nodeGroup(nodes, run === "natto", fabricMtu, !bgp),
         {
           prefix: "ep",
           count: endpoints,
@@ -90,18 +96,41 @@ export function natCloud(options: NatCloudOptions): LabInput {
   };
 }
 
+type HostInput = NonNullable<LabInput["spec"]["hosts"]>[number];
+
+/** Without it, what is meant for a dead node would go around among the others by the default route. */
+const NO_WAY_AROUND = { to: "10.0.0.0/8" };
+
+/** `returning` are the blocks that the outside router spreads over the nodes. */
+function staticRouters(returning: readonly string[]): HostInput[] {
+  const routes = [{ to: "default", via: ["node*"] }, NO_WAY_AROUND];
+  return [
+    { name: "fabric-in", role: "router", routes },
+    { name: "fabric-out", role: "router", routes: returning.map((to) => ({ to, via: ["node*"] })) },
+  ];
+}
+
+function bgpRouters(publicPrefixes: readonly string[]): HostInput[] {
+  const inside = routerBird(INSIDE_CABLES, ["0.0.0.0/0", `${NAT_CLOUD.nodeAddresses}{32,32}`]);
+  const accepted = publicPrefixes.map((prefix) => `${prefix}+`);
+  return [
+    { name: "fabric-in", role: "router", routes: [NO_WAY_AROUND], processes: [inside] },
+    { name: "fabric-out", role: "router", processes: [routerBird(OUTSIDE_CABLES, accepted)] },
+  ];
+}
+
 type GroupInput = NonNullable<LabInput["spec"]["groups"]>[number];
 type ProcessInput = NonNullable<GroupInput["processes"]>[number];
 
-function nodeGroup(count: number, withAgent: boolean, mtu: number): GroupInput {
+function nodeGroup(count: number, withAgent: boolean, mtu: number, announce: boolean): GroupInput {
   return {
     prefix: "node",
     count,
     role: "node",
     addresses: NAT_CLOUD.nodeAddresses,
     links: [
-      { interface: "inside", to: "fabric-in", subnet: "10.253.0.0/23", mtu, announce: true },
-      { interface: "outside", to: "fabric-out", subnet: "10.253.2.0/23", mtu },
+      { interface: "inside", to: "fabric-in", subnet: INSIDE_CABLES, mtu, announce },
+      { interface: "outside", to: "fabric-out", subnet: OUTSIDE_CABLES, mtu },
     ],
     routes: [
       { to: "10.0.0.0/8", via: ["inside"] },

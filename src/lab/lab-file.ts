@@ -62,6 +62,13 @@ const processField = z.strictObject({
   /** Run without a shell. `$(HOST)` and the like are filled in, see docs/lab.md. */
   command: z.array(z.string()).min(1, "is empty; give the program and its arguments"),
   env: z.record(z.string(), z.string()).default({}),
+  /** Files that are written into the host's state folder before: name → content, in which `$(HOST)` and the like are filled in too. */
+  files: z
+    .record(
+      z.string().regex(/^[\w-][\w.-]*$/, "is not a file's name; use letters, digits, '.', '_' and '-'"),
+      z.string(),
+    )
+    .default({}),
   /** A lab never restarts what has died: that it died is what its user wants to see. */
   restart: z.literal("never").default("never"),
   /** All that is given must hold before `up` goes on. */

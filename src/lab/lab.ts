@@ -1,5 +1,5 @@
 /** Labs: bring one up, use it, find one that is up. The fixture of all end-to-end tests. */
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { NattoError } from "../errors.ts";
 import { type CommandOptions, type CommandResult, runCommand, runOrThrow } from "../run-command.ts";
@@ -182,6 +182,9 @@ async function startAll(
         signal?.throwIfAborted();
         const fill = (text: string) => fillIn(text, folder, topology, host);
         const env = Object.fromEntries(Object.entries(spec.env).map(([key, value]) => [key, fill(value)]));
+        for (const [file, text] of Object.entries(spec.files)) {
+          await writeFile(join(stateFolder(folder, host.name), file), fill(text));
+        }
         const process = await startProcess(folder, host, spec.command.map(fill), { name: spec.name, env });
         started.push([host, process, spec]);
       }

@@ -31,7 +31,7 @@ testRouter("BIRD", async () => {
     stateFolder,
     routing: ROUTING,
     seen: router.learned,
-    unmoved: router.sessionsSince,
+    unmoved: router.connections,
     disturb: async () => {
       killBird(files);
       await until(() => birdPid(files) === undefined, "BIRD is gone");

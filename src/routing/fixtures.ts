@@ -11,6 +11,15 @@ import { birdFiles, birdPid, startBird } from "./bird-daemon.ts";
 import { readPrefixes } from "./bird-status.ts";
 
 export const NODE = { address: "10.254.0.1", interfaces: { inside: "in0", outside: "out0" } };
+/** Lists the TCP connections of BGP sessions. */
+export const ESTABLISHED_BGP = "ss -Htn state established ( sport = :179 or dport = :179 )".split(" ");
+
+/** The two ends of each connection in what `ESTABLISHED_BGP` wrote, without the lengths of its queues. */
+export function connectionsIn(text: string): string[] {
+  const lines = text.split("\n").filter((line) => line !== "");
+  return lines.map((line) => line.replace(/^\s*\d+\s+\d+\s+/, "")).sort();
+}
+
 export const ROUTER_AS = 64512;
 
 /** The routing of a cell, with its defaults, for one of its nodes. */
@@ -24,8 +33,8 @@ export function routing(input: object): RoutingConfig {
 export interface TestRouter {
   /** What it has been told over the session of each side. */
   learned(): Promise<Announcements>;
-  /** Since when the sessions have been in the state that they are in, in BIRD's words. */
-  sessionsSince(): Promise<string>;
+  /** The TCP connections of its sessions, ports included: a session that was dropped comes back with another port. */
+  connections(): Promise<string>;
   stop(): void;
 }
 
@@ -56,9 +65,9 @@ export async function startTestRouter(folder: string): Promise<TestRouter> {
       const [inner = [], outer = []] = tables.map((answer) => sortPrefixes(readPrefixes(answer, "_node")));
       return { inside: inner, outside: outer };
     },
-    async sessionsSince() {
-      const [answer = []] = await askBird(files.socket, ["show protocols"]);
-      return answer.flatMap(({ text }) => (/ BGP /.test(text) ? text.trim() : [])).join("\n");
+    async connections() {
+      const argv = ["ip", "netns", "exec", "fabric", ...ESTABLISHED_BGP];
+      return connectionsIn(await runOrThrow("list the sessions", argv)).join("\n");
     },
     stop() {
       const pid = birdPid(files);

@@ -14,6 +14,7 @@ import {
   startProbing,
 } from "../../src/demo/power-off.ts";
 import { NattoError } from "../../src/errors.ts";
+import { CELL_ROUTING } from "../../src/lab/bgp.ts";
 import { type NatCloudOptions, natCloud } from "../../src/lab/clouds.ts";
 import { type Lab, upLab } from "../../src/lab/lab.ts";
 import { freshLabName } from "../../src/lab/lab-name.ts";
@@ -29,17 +30,24 @@ export const PATIENCE_MS = 60_000;
 
 const API = "natto.dev/v1alpha1";
 
-/** A cell in which changes go from the canary to the others as soon as it has taken them up, and the addresses that all stories share: sixteen. */
-export const CELL_AND_POOL = `apiVersion: ${API}
+/**
+ * A cell in which changes go from the canary to the others as soon as it has taken them up, and the addresses that all stories share: sixteen.
+ * `spec` is added to the cell's.
+ */
+export function cellAndPool(spec: object = {}): string {
+  return `apiVersion: ${API}
 kind: Cell
 metadata: {name: main}
-spec: {rollout: {bakeSeconds: 0}}
+spec: ${JSON.stringify({ rollout: { bakeSeconds: 0 }, ...spec })}
 ---
 apiVersion: ${API}
 kind: AddressPool
 metadata: {name: public}
 spec: {cidrs: [203.0.113.0/28]}
 `;
+}
+
+export const CELL_AND_POOL = cellAndPool();
 
 /** The manifest of a gateway of the namespace team-a; `more` is further lines of its spec. */
 export function gatewayYaml(name: string, sources: string, count = 1, more = ""): string {
@@ -71,7 +79,8 @@ export function useCloud(story: string, options: CloudOptions = {}): () => Lab {
   before(
     async () => {
       lab = await upLab(natCloud({ ...cloud, name: freshLabName(story) }));
-      await natto(lab, ["apply", "-f", "-"], CELL_AND_POOL);
+      const routing = cloud.routing === "bgp" ? { routing: CELL_ROUTING } : {};
+      await natto(lab, ["apply", "-f", "-"], cellAndPool(routing));
       await nodesReady(lab, hostsOf(lab, "node").length, PATIENCE_MS);
       for (const { name, yaml } of gateways) {
         await natto(lab, ["apply", "-f", "-"], yaml);
