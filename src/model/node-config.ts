@@ -28,18 +28,24 @@ export const gatewayConfigSchema = z.strictObject({
 export type GatewayConfig = z.output<typeof gatewayConfigSchema>;
 
 /**
- * The fields of a gateway that say who owns which slot. All nodes must agree on them, so they go to all at once; the others are policy, and a
- * rollout brings them to a few nodes first.
+ * The fields of a gateway that say which flow belongs to which slot and who owns it. All nodes must agree on them, so they go to all at once; the
+ * others are policy, and a rollout brings them to a few nodes first.
  */
-const OWNERSHIP_FIELDS = { portsPerSlot: true, nodes: true, addresses: true } as const;
+const OWNERSHIP_FIELDS = {
+  sources: true,
+  portsPerSlot: true,
+  allocation: true,
+  nodes: true,
+  addresses: true,
+} as const;
 
 export const gatewayPolicySchema = gatewayConfigSchema.omit(OWNERSHIP_FIELDS);
 
 export type GatewayPolicy = z.output<typeof gatewayPolicySchema>;
 
-/** A gateway's configuration without the fields that say who owns which slot. */
+/** A gateway's configuration without the fields on which all nodes must agree. */
 export function gatewayPolicy(gateway: GatewayConfig): GatewayPolicy {
-  const { portsPerSlot: _, nodes: __, addresses: ___, ...policy } = gateway;
+  const { sources, portsPerSlot, allocation, nodes, addresses, ...policy } = gateway;
   return policy;
 }
 
