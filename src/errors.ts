@@ -29,6 +29,8 @@ export const ERRORS = {
   Damaged: { http: 500, exit: 9, transient: false },
   /** The revision asked for is no longer kept: list again, then watch from the list's revision. */
   Expired: { http: 410, exit: 6, transient: false },
+  /** A change would break more than was allowed. */
+  TooRisky: { http: 409, exit: 10, transient: false },
   TooLarge: { http: 413, exit: 2, transient: false },
   /** The store or the server cannot be reached or cannot answer now. */
   Unavailable: { http: 503, exit: 7, transient: true },

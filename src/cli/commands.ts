@@ -43,6 +43,18 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./delete-command.ts")).deleteCommand(),
   },
   {
+    name: "plan",
+    summary: "what applying files would do: to which nodes, slots and flows",
+    group: QUESTIONS,
+    load: async () => (await import("./plan-command.ts")).planCommand(),
+  },
+  {
+    name: "diff",
+    summary: "what applying files would change, field by field",
+    group: QUESTIONS,
+    load: async () => (await import("./diff-command.ts")).diffCommand(),
+  },
+  {
     name: "rollout",
     summary: "how far a change has come, and whether it goes on",
     group: OBJECTS,

@@ -8,13 +8,13 @@ import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { asNattoError } from "../errors.ts";
-import { type DoubtInput, type Presences, weighLosses } from "../membership/doubt.ts";
+import { type Presences, weighLosses } from "../membership/doubt.ts";
 import type { Members, Membership } from "../membership/membership.ts";
 import { createPlanner, type NodeConfigSpec, type Plan } from "../planner/plan.ts";
-import { countOwners } from "../planner/statuses.ts";
 import { pause } from "../store/pause.ts";
 import type { Store } from "../store/store.ts";
 import { startTaskLoop } from "../task-loop.ts";
+import { doubtInput } from "./doubt-input.ts";
 import type { Election, Term } from "./election.ts";
 import { makeControllerMetrics } from "./metrics.ts";
 import { type PublishReport, publish } from "./publish.ts";
@@ -53,8 +53,6 @@ const DEBOUNCE_MS = 20;
 const RESYNC_MS = 60_000;
 /** How long it waits to see its own writes before it plans again. */
 const SEEN_MS = 2_000;
-/** Of a cell that is not there (yet): the default of `Cell.spec.membership.maxLossPercent`. */
-const DEFAULT_MAX_LOSS_PERCENT = 50;
 const RETRY_MS = { first: 100, max: 5_000 };
 
 /** Starts at once, and works as soon as the store and the membership can be read. */
@@ -183,22 +181,6 @@ function makeBrain({ membership, election, logger, registry, clock = SYSTEM_CLOC
       }
       record({ ...figures, planSeconds: planMs / 1000, doubtedNodes: doubted.length });
     },
-  };
-}
-
-function doubtInput(stored: Stored, members: Members, now: number): DoubtInput {
-  const owners = new Set(stored.placements.flatMap(({ spec }) => Object.keys(countOwners(spec).owners)));
-  const limits = new Map(stored.cells.map((cell) => [cell.metadata.name, cell.spec.membership]));
-  return {
-    nodes: stored.nodes.map(({ metadata, spec }) => ({
-      name: metadata.name,
-      cell: spec.cell,
-      draining: spec.drain,
-      ownsSlots: owners.has(metadata.name),
-    })),
-    members,
-    maxLossPercent: (cell) => limits.get(cell)?.maxLossPercent ?? DEFAULT_MAX_LOSS_PERCENT,
-    now,
   };
 }
 

@@ -136,9 +136,15 @@ function remember<K extends object, V>(
 function policyText(gateway: GatewayPolicy | GatewayConfig): string {
   const known = texts.get(gateway);
   if (known !== undefined) return known;
-  const text = JSON.stringify("addresses" in gateway ? gatewayPolicy(gateway) : gateway);
+  const text = JSON.stringify("addresses" in gateway ? gatewayPolicy(gateway) : gateway, inOrder);
   texts.set(gateway, text);
   return text;
+}
+
+/** What was stored and read again may have its fields in another order. */
+function inOrder(_: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function identity({ namespace, name, uid }: GatewayPolicy): string {
