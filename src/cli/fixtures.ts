@@ -6,6 +6,10 @@ import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
+import { validateObject } from "../model/validate.ts";
+import { until } from "../store/fixtures.ts";
+import type { Store } from "../store/store.ts";
+import { startTaskLoop } from "../task-loop.ts";
 
 export const NATTO = fileURLToPath(new URL("../../bin/natto", import.meta.url));
 export const EXAMPLE = fileURLToPath(new URL("../../examples/nat", import.meta.url));
@@ -82,4 +86,32 @@ export async function exitOf(child: ChildProcess): Promise<number | null> {
   if (child.exitCode !== null) return child.exitCode;
   const [code] = (await once(child, "exit", { signal: AbortSignal.timeout(30_000) })) as [number | null];
   return code;
+}
+
+const API = "natto.dev/v1alpha1";
+
+/** Writes what the agent of a node of the example would write until the test is over, and waits until the example's gateway is ready on it. */
+export async function readyNode(t: TestContext, store: Store, name: string): Promise<void> {
+  const spec = { cell: "main", address: "192.0.2.1", interfaces: { inside: "in0", outside: "out0" } };
+  const registered = await store.create(
+    validateObject({ apiVersion: API, kind: "GatewayNode", metadata: { name }, spec }),
+  );
+  const condition = { type: "Ready", status: "True", reason: "Programmed" };
+  await store.updateStatus(validateObject({ ...registered, status: { conditions: [condition] } }));
+  let renewals = 0;
+  const lease = () => {
+    renewals++;
+    const beat = { cell: "main", renewals, renewedAt: "2026-11-24T00:00:00Z" };
+    return validateObject({ apiVersion: API, kind: "Lease", metadata: { name }, spec: beat });
+  };
+  await store.create(lease());
+  const heart = startTaskLoop(async () => {
+    await store.update(lease());
+    return 300;
+  });
+  t.after(() => heart.stop());
+  await until(async () => {
+    const gateway = await store.get({ kind: "NatGateway", namespace: "team-a", name: "web" });
+    return gateway?.status?.conditions.some((c) => c.type === "Ready" && c.status === "True") ?? false;
+  }, "the gateway is ready");
 }

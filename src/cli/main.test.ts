@@ -9,7 +9,7 @@ import { validateObject } from "../model/validate.ts";
 import { until } from "../store/fixtures.ts";
 import { openStore } from "../store/open-store.ts";
 import { COMMANDS } from "./commands.ts";
-import { EXAMPLE, exitOf, lineWith, natto, startNatto, startServer } from "./fixtures.ts";
+import { EXAMPLE, exitOf, lineWith, natto, readyNode, startNatto, startServer } from "./fixtures.ts";
 
 const GATEWAY = "natgateway.natto.dev/team-a/web";
 
@@ -202,29 +202,10 @@ test("who holds an address and port, and who owns which ports, follows from what
 
 test("a server with a controller is a whole control plane: what is applied is planned", async (t) => {
   const { url: server } = await startServer(t, "--controller");
-  const node = `apiVersion: natto.dev/v1alpha1
-kind: GatewayNode
-metadata: {name: a}
-spec: {cell: main, address: 192.0.2.1, interfaces: {inside: in0, outside: out0}}
-`;
-  await natto(["apply", "-f", EXAMPLE, "-f", "-"], { server, stdin: node });
+  await natto(["apply", "-f", EXAMPLE], { server });
   const store = await openStore(server);
   t.after(() => store.close());
-  // What the node's agent would write.
-  const registered = await store.get({ kind: "GatewayNode", name: "a" });
-  const condition = { type: "Ready", status: "True", reason: "Programmed" };
-  await store.updateStatus(validateObject({ ...registered, status: { conditions: [condition] } }));
-  const lease = { cell: "main", renewals: 1, renewedAt: "2026-11-24T00:00:00Z" };
-  await store.create(
-    validateObject({ apiVersion: "natto.dev/v1alpha1", kind: "Lease", metadata: { name: "a" }, spec: lease }),
-  );
-  const gateway = { kind: "NatGateway", namespace: "team-a", name: "web" } as const;
-  await until(
-    async () =>
-      (await store.get(gateway))?.status?.conditions.some((c) => c.type === "Ready" && c.status === "True") ??
-      false,
-    "the gateway is ready",
-  );
+  await readyNode(t, store, "a");
   const table = await natto(["get", "gw", "-A"], { server });
   assert.match(table.stdout, /^team-a +web +main +True +203\.0\.113\.0 +10\.0\.0\.0\/24 +1 /m);
   const endpoint = await natto(["whois", "10.0.0.5"], { server });

@@ -9,7 +9,7 @@ import type { Registry } from "prom-client";
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { asNattoError } from "../errors.ts";
 import { type Presences, weighLosses } from "../membership/doubt.ts";
-import type { Members, Membership } from "../membership/membership.ts";
+import type { Membership } from "../membership/membership.ts";
 import { createPlanner, type NodeConfigSpec, type Plan } from "../planner/plan.ts";
 import { pause } from "../store/pause.ts";
 import type { Store } from "../store/store.ts";
