@@ -19,6 +19,8 @@ export const ERRORS = {
   Invalid: { http: 422, exit: 2, transient: false },
   /** The object breaks a rule that involves other objects, such as two pools that overlap. */
   Rejected: { http: 422, exit: 2, transient: false },
+  /** Who asks has not shown that they may. */
+  Forbidden: { http: 403, exit: 3, transient: false },
   NotFound: { http: 404, exit: 4, transient: false },
   AlreadyExists: { http: 409, exit: 5, transient: false },
   /** The object has changed since it was read: read it again and redo the change. */

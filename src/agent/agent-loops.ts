@@ -44,6 +44,8 @@ export interface AgentParts {
   readonly startProber: (options: PeerProberOptions) => PeerProber;
   readonly logger: AgentLogger;
   readonly version: string;
+  /** Where the node can be observed, if it can. */
+  readonly observer?: { readonly url: string } | undefined;
   /** Nothing was pinned when the agent started: it programs this machine anew, as after a reboot. */
   readonly fresh: boolean;
   readonly clock?: Clock;
@@ -54,6 +56,8 @@ export interface AgentParts {
 }
 
 export interface AgentLoops {
+  /** What the dataplane is to run now. */
+  config(): NodeConfig["spec"] | undefined;
   /** Stops all loops and tells the store, each for at most a second. */
   stop(): Promise<void>;
 }
@@ -96,7 +100,8 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
     const state = { dataplane: reconciler.state(), measured: reconciler.measure(), store: contact.state() };
     const routing = announcer?.state();
     const { generation } = metadata;
-    const seen = { version, startedAt, fresh, stopping, generation, config, routing, ...state };
+    const { observer } = parts;
+    const seen = { version, startedAt, fresh, stopping, generation, config, routing, observer, ...state };
     return nodeStatus(seen, status, clock.now());
   };
   const startBeating = (): Heartbeat => {
@@ -113,6 +118,7 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   reporter = startStatusReporter(reporting);
 
   return {
+    config: () => reconciler.state().wanted?.spec,
     async stop() {
       stopping = true;
       // First nothing changes any more, then it is told: so what is told last is true.

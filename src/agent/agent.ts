@@ -4,11 +4,14 @@
  */
 import { existsSync } from "node:fs";
 import type { Dataplane, DataplaneOptions } from "../dataplane/dataplane.ts";
+import type { NodeConfig } from "../model/node-config.ts";
 import { openRouter } from "../routing/open-router.ts";
+import { type Observer, startObserver } from "../sight/observer.ts";
 import type { Store } from "../store/store.ts";
 import type { AgentLogger } from "./agent-logger.ts";
-import { startAgentLoops } from "./agent-loops.ts";
+import { type AgentLoops, startAgentLoops } from "./agent-loops.ts";
 import { lockFolders, releaseAll } from "./folder-lock.ts";
+import { makeAgentMetrics } from "./metrics.ts";
 import { startPeerProber } from "./peer-prober.ts";
 import { type NodeIdentity, planRegistration } from "./registration.ts";
 import { snapshotFolder } from "./snapshot-keeper.ts";
@@ -19,12 +22,23 @@ export interface AgentOptions extends Omit<DataplaneOptions, "node"> {
   readonly store: Store;
   readonly openDataplane: (options: DataplaneOptions) => Dataplane | Promise<Dataplane>;
   readonly logger: AgentLogger;
+  /** Where the node's sessions and metrics can be read; nowhere if not given. */
+  readonly observe?: ObserveOptions;
   /** Natto's version, for the node's status. */
   readonly version: string;
   /** Milliseconds between two verifications of the dataplane. */
   readonly repairIntervalMs?: number;
   /** Least milliseconds between two reports of counters. */
   readonly countersIntervalMs?: number;
+}
+
+export interface ObserveOptions {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  /** The host that others know this one by, where `host` stands for all addresses. */
+  readonly knownAs: string;
+  readonly token: string | undefined;
 }
 
 export interface Agent {
@@ -44,22 +58,28 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const pinned = existsSync(pinFolder);
   const locks = lockFolders(pinned ? [stateFolder, pinFolder] : [stateFolder]);
   let dataplane: Dataplane | undefined;
+  let observer: (Observer & { readonly url: string }) | undefined;
+  let loops: AgentLoops | undefined;
   try {
     dataplane = await options.openDataplane({ node: identity.node, pinFolder, stateFolder, maxSessions });
     // Only the dataplane knows what a folder for pins needs, so a missing one is left to it to make.
     if (!pinned) locks.push(...lockFolders([pinFolder]));
     const snapshots = snapshotFolder(stateFolder);
-    const loops = await startAgentLoops({
+    const opened = dataplane;
+    observer = await observe(options, opened, () => loops?.config());
+    loops = await startAgentLoops({
       ...options,
+      observer: observer && { url: observer.url },
       dataplane,
       snapshots,
       router: openRouter(stateFolder),
       startProber: startPeerProber,
       fresh: !pinned,
     });
-    const opened = dataplane;
+    const running = loops;
     const stop = async (): Promise<void> => {
-      await loops.stop();
+      await running.stop();
+      await observer?.close();
       opened.close();
       releaseAll(locks);
       logger.info("the agent has stopped; the node goes on forwarding");
@@ -67,8 +87,24 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     let stopped: Promise<void> | undefined;
     return { close: () => (stopped ??= stop()) };
   } catch (thrown) {
+    await observer?.close();
     dataplane?.close();
     releaseAll(locks);
     throw thrown;
   }
+}
+
+/** Lets the node be read over HTTP, where that is wanted. */
+async function observe(
+  { observe: wanted, identity }: AgentOptions,
+  dataplane: Dataplane,
+  config: () => NodeConfig["spec"] | undefined,
+): Promise<(Observer & { readonly url: string }) | undefined> {
+  if (!wanted) return undefined;
+  const { node } = identity;
+  const metrics = makeAgentMetrics(node, dataplane);
+  const { sessions } = dataplane;
+  const observer = await startObserver({ ...wanted, node, config, sessions, metrics });
+  const url = `http://${wanted.knownAs}:${observer.port}`;
+  return { ...observer, url };
 }

@@ -42,6 +42,8 @@ export interface Observation {
   readonly dataplane: DataplaneState;
   readonly measured: DataplaneStatus | undefined;
   readonly store: StoreContact;
+  /** Where the node can be observed, if it can. */
+  readonly observer?: { readonly url: string } | undefined;
   /** Undefined where nobody announces anything. */
   readonly routing?: RoutingState | undefined;
 }
@@ -60,6 +62,7 @@ export function nodeStatus(seen: Observation, earlier: NodeStatus | undefined, n
     agent: { version: seen.version, startedAt: iso(seen.startedAt) },
     ...(appliedNow ? { applied: appliedNow } : {}),
     ...(sessions ? { sessions } : {}),
+    ...(seen.observer ? { observer: seen.observer } : {}),
     counters: { ...(seen.measured?.counters ?? earlier?.counters ?? {}) },
     ...routingStatus(seen.routing, earlier?.routing),
     conditions: mergeConditions(earlier?.conditions ?? [], conditionsOf(seen, now), iso(now)),

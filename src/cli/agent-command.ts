@@ -4,6 +4,7 @@ import type { AgentOptions } from "../agent/agent.ts";
 import { NattoError } from "../errors.ts";
 import type { LogLevel } from "../logger.ts";
 import { NATTO_VERSION } from "../version.ts";
+import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
 
 const DEFAULT_PIN_FOLDER = "/sys/fs/bpf/natto";
 const DEFAULT_STATE_FOLDER = "/var/lib/natto";
@@ -23,6 +24,8 @@ interface AgentFlags {
   readonly stateFolder: string;
   readonly maxSessions: number;
   readonly logLevel: LogLevel;
+  readonly observeListen?: ListenAddress;
+  readonly observeTokenFile?: string;
   readonly cleanup?: true;
 }
 
@@ -44,6 +47,13 @@ export function agentCommand(): Command {
     .option("--pin-folder <folder>", "folder on a BPF file system, without a dot", DEFAULT_PIN_FOLDER)
     .option("--state-folder <folder>", "folder that survives reboots", DEFAULT_STATE_FOLDER)
     .option("--max-sessions <n>", "size of the session table", parseSessions, DEFAULT_MAX_SESSIONS)
+    .addOption(
+      new Option(
+        "--observe-listen <host:port>",
+        "let sessions and metrics be read here over HTTP, such as 0.0.0.0:7476",
+      ).argParser(parseListenAddress),
+    )
+    .option("--observe-token-file <file>", "who reads them must show the token that is in this file")
     .addOption(new Option("--log-level <level>", "what is logged").choices(LOG_LEVELS).default("info"))
     .option("--cleanup", "remove all that an agent made on this machine, and exit")
     .addHelpText("after", HELP)
@@ -82,6 +92,7 @@ async function run(flags: AgentFlags): Promise<void> {
     openDataplane,
     logger,
     version: NATTO_VERSION,
+    ...(await observation(flags, identity.store)),
   };
   const stopped = untilStopped();
   const agent = await startAgent(options);
@@ -91,6 +102,17 @@ async function run(flags: AgentFlags): Promise<void> {
   await store.close();
   // Connections that the store's client keeps for later must not hold the process.
   process.exit(0);
+}
+
+async function observation(
+  { observeListen: listen, observeTokenFile: file }: AgentFlags,
+  store: string,
+): Promise<Pick<AgentOptions, "observe">> {
+  if (!listen) return {};
+  const { addressToward } = await import("../sight/known-as.ts");
+  const { readToken } = await import("../sight/token.ts");
+  const knownAs = listen.host === "0.0.0.0" ? await addressToward(store) : listen.host;
+  return { observe: { ...listen, knownAs, token: file === undefined ? undefined : readToken(file) } };
 }
 
 async function cleanUp({ pinFolder, stateFolder }: AgentFlags): Promise<void> {

@@ -67,6 +67,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./whois-command.ts")).whoisCommand(),
   },
   {
+    name: "sessions",
+    summary: "live sessions, gathered from the nodes",
+    group: QUESTIONS,
+    load: async () => (await import("./sessions-command.ts")).sessionsCommand(),
+  },
+  {
     name: "server",
     summary: "serve the HTTP API over a store, with --controller a whole control plane",
     group: SERVICES,

@@ -52,7 +52,8 @@ export interface Dataplane {
    */
   ensure(config: NodeConfig["spec"]): Promise<EnsureReport>;
   status(): DataplaneStatus;
-  sessions(): Session[];
+  /** All live sessions, a part at a time: the caller lets others run in between. */
+  sessions(): Iterable<readonly Session[]>;
   /** Lets go of the kernel objects; forwarding goes on. */
   close(): void;
 }

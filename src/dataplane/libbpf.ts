@@ -278,10 +278,8 @@ export interface Entries {
 /** Entries read in one call: more than a bucket of a hash map ever holds. */
 const BATCH = 4096;
 
-/** Reads up to `limit` entries (all, when it is the map's size), in the map's own order; arrays from index 0. */
-export function readEntries(map: number, info: MapInfo, limit = info.maxEntries): Entries {
-  const keys: Buffer[] = [];
-  const values: Buffer[] = [];
+/** Reads up to `limit` entries (all, when it is the map's size), a part at a time, in the map's own order; arrays from index 0. */
+export function* readBatches(map: number, info: MapInfo, limit = info.maxEntries): Generator<Entries> {
   // Hash maps store a 32-bit cursor there, others a key.
   let cursor: Buffer | null = null;
   let read = 0;
@@ -296,13 +294,25 @@ export function readEntries(map: number, info: MapInfo, limit = info.maxEntries)
     const code = c.lookupBatch(map, cursor, next, batch.keys, batch.values, batch.count, null);
     if (code !== 0 && code !== -ENOENT) throw failure("cannot read a map", code);
     const count = batch.count.readUInt32LE();
-    keys.push(batch.keys.subarray(0, count * info.keySize));
-    values.push(batch.values.subarray(0, count * info.valueSize));
+    yield {
+      count,
+      keys: batch.keys.subarray(0, count * info.keySize),
+      values: batch.values.subarray(0, count * info.valueSize),
+    };
     read += count;
     if (code === -ENOENT) break;
     cursor = next;
   }
-  return { count: read, keys: Buffer.concat(keys), values: Buffer.concat(values) };
+}
+
+/** The same at once. */
+export function readEntries(map: number, info: MapInfo, limit = info.maxEntries): Entries {
+  const parts = [...readBatches(map, info, limit)];
+  return {
+    count: parts.reduce((sum, part) => sum + part.count, 0),
+    keys: Buffer.concat(parts.map((part) => part.keys)),
+    values: Buffer.concat(parts.map((part) => part.values)),
+  };
 }
 
 /** Number of values in an entry of a per-CPU map. */

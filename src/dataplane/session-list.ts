@@ -2,8 +2,9 @@
 import { formatAddress } from "../model/ipv4.ts";
 import { swap16, swap32 } from "./btf.ts";
 import type { Session } from "./dataplane.ts";
-import { type KernelMaps, readArray, readConfig, readSweeper } from "./kernel-maps.ts";
+import { type KernelMaps, readConfig, readSweeper } from "./kernel-maps.ts";
 import type { Codecs, RecordRow } from "./layouts.ts";
+import * as bpf from "./libbpf.ts";
 
 const PROTOCOLS: Readonly<Record<number, Session["protocol"]>> = { 1: "icmp", 6: "tcp", 17: "udp" };
 
@@ -24,19 +25,25 @@ function sessionOf(row: RecordRow, now: bigint): Session {
   };
 }
 
-/** The records of all sessions, as they lie in memory. What changes meanwhile may or may not be seen. */
-export function readSessionRows(maps: KernelMaps, codecs: Codecs): RecordRow[] {
-  const count = Math.min(readSweeper(maps, codecs).high_water, maps.records.info.maxEntries);
-  if (count === 0) return [];
-  const values = readArray(maps.records, count);
-  const size = codecs.record.size;
-  return Array.from({ length: count }, (_, i) => codecs.record.decode(values, i * size)).filter(
-    (row) => row.kind === codecs.recordKinds.session,
-  );
+/** The records that were ever used, as they lie in memory, a part at a time. What changes meanwhile may or may not be seen. */
+function* readRecords(maps: KernelMaps, codecs: Codecs): Generator<RecordRow[]> {
+  const { fd, info } = maps.records;
+  const used = Math.min(readSweeper(maps, codecs).high_water, info.maxEntries);
+  const { size } = codecs.record;
+  for (const { count, values } of bpf.readBatches(fd, info, used)) {
+    yield Array.from({ length: count }, (_, i) => codecs.record.decode(values, i * size));
+  }
 }
 
-/** Reads all sessions. */
-export function listSessions(maps: KernelMaps, codecs: Codecs): Session[] {
+/** The records of all sessions. */
+export function readSessionRows(maps: KernelMaps, codecs: Codecs): RecordRow[] {
+  return [...readRecords(maps, codecs)].flat().filter((row) => row.kind === codecs.recordKinds.session);
+}
+
+/** Reads all sessions, a part at a time, so that the reader can let others run in between. */
+export function* listSessions(maps: KernelMaps, codecs: Codecs): Generator<Session[]> {
   const now = process.hrtime.bigint() + readConfig(maps, codecs).clock_offset;
-  return readSessionRows(maps, codecs).map((row) => sessionOf(row, now));
+  for (const rows of readRecords(maps, codecs)) {
+    yield rows.filter((row) => row.kind === codecs.recordKinds.session).map((row) => sessionOf(row, now));
+  }
 }

@@ -160,9 +160,19 @@ function agentProcess(): ProcessInput {
   const place = ["--node", "$(HOST)", "--cell", "main", "--address", "$(ADDRESS)"];
   const interfaces = ["--inside", "inside", "--outside", "outside"];
   const folders = ["--pin-folder", "$(BPF)", "--state-folder", "$(STATE)", "--max-sessions", "65536"];
+  const observe = ["--observe-listen", "0.0.0.0:7476"];
   return {
     name: "agent",
-    command: ["natto", "agent", "--store", "http://$(MANAGEMENT):7474", ...place, ...interfaces, ...folders],
+    command: [
+      "natto",
+      "agent",
+      "--store",
+      "http://$(MANAGEMENT):7474",
+      ...place,
+      ...interfaces,
+      ...folders,
+      ...observe,
+    ],
   };
 }
 

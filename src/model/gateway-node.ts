@@ -31,6 +31,8 @@ export const gatewayNodeSchema = objectSchema(
     /** The NodeConfig that the dataplane runs now. */
     applied: z.strictObject({ generation: z.number().int(), digest: z.string(), at: z.string() }).optional(),
     sessions: z.strictObject({ used: z.number().int(), capacity: z.number().int() }).optional(),
+    /** Where its live sessions and metrics can be read; see docs/observability.md. */
+    observer: z.strictObject({ url: z.string() }).optional(),
     /** Packets by counter name, since the maps were made. See docs/dataplane.md for the names. */
     counters: z.record(z.string(), z.number()).default({}),
     /** What the node announces to the fabric now, and how its sessions are; only where its cell declares routing. */
