@@ -25,8 +25,8 @@ const INTERVAL_MS = 1000;
 const MIN_GAP_MS = 50;
 /** How long a change of the dataplane waits, at most, for what it takes away to be withdrawn. */
 const WITHDRAWAL_MS = 3000;
-/** How long neighbours are given to take up what comes before what overlaps it goes. */
-const OVERLAP_MS = 200;
+/** How long neighbours are given to take up one change before the next is made, of what is announced or of the dataplane. */
+const SETTLE_MS = 200;
 
 type NodeSpec = NodeConfig["spec"];
 
@@ -97,13 +97,15 @@ export function startAnnouncer(options: AnnouncerOptions): Announcer {
   let ceiling: Announcements | undefined;
   let turn: Promise<void> = Promise.resolve();
 
+  const settle = (): Promise<void> => within(SETTLE_MS, NEVER, clock);
+
   /** Leads the router from what it was told to the target of the moment. */
   const lead = async (spec: NodeSpec, targetAfter: (told: Announcements) => Announcements): Promise<void> => {
     told ??= (await router.observe(wishFor(spec, announcementsOf(spec)))).announced;
     const target = targetAfter(told);
     const steps = transition(told, target);
     for (const [i, step] of (steps.length > 0 ? steps : [target]).entries()) {
-      if (i > 0) await within(OVERLAP_MS, NEVER, clock);
+      if (i > 0) await settle();
       const changes = await router.ensure(wishFor(spec, step));
       told = step;
       for (const change of changes) logger.info(`routing: ${change}`);
@@ -113,8 +115,9 @@ export function startAnnouncer(options: AnnouncerOptions): Announcer {
   };
 
   const tick = async (): Promise<void> => {
-    const { wanted, applied } = dataplane();
-    if (wanted && applied?.digest === wanted.digest) {
+    const { wanted, applied, failure } = dataplane();
+    // After a failure the dataplane may be half of what was tried.
+    if (wanted && applied?.digest === wanted.digest && !failure) {
       state = { ...state, spec: wanted.spec };
       ceiling = undefined;
     }
@@ -132,6 +135,7 @@ export function startAnnouncer(options: AnnouncerOptions): Announcer {
     ceiling = after;
     if (told && sameAnnouncements(told, commonAnnouncements(told, after))) return;
     await lead(state.spec ?? next, (now) => commonAnnouncements(now, after));
+    await settle();
   };
 
   /** One after the other; what goes wrong is kept for the node's status, and tried again with the next tick. */

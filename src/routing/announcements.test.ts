@@ -45,6 +45,17 @@ test("an aggregate stands for the addresses in it, once one of them is used", ()
   assert.deepEqual(announcementsOf(configWith(routing, 17)).outside, ["198.51.100.0/28", "198.51.100.16/32"]);
 });
 
+test("floating addresses and port forwards have public addresses too", () => {
+  const names = { namespace: "team", inside: "10.0.0.9" };
+  const forward = { protocol: "tcp", port: 80, count: 1, insidePort: 8080 } as const;
+  const spec = {
+    ...configWith({}, 1),
+    floatingAddresses: [{ ...names, name: "mail", address: "198.51.100.1" }],
+    portForwards: [{ ...names, ...forward, name: "web", address: "203.0.113.5" }],
+  };
+  assert.deepEqual(announcementsOf(spec).outside, ["198.51.100.0/31", "203.0.113.5/32"]);
+});
+
 test("a node without routing, or told to be silent, announces nothing", () => {
   assert.deepEqual(announcementsOf(nodeConfig(2).spec), NOTHING);
   const spec = configWith({}, 2);

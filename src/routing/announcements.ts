@@ -11,6 +11,7 @@ import {
   netmask,
 } from "../model/ipv4.ts";
 import type { NodeConfig } from "../model/node-config.ts";
+import { staticAddresses } from "../model/static-mappings.ts";
 
 /** Prefixes in CIDR notation, sorted, by the side to which they are announced. */
 export interface Announcements {
@@ -31,13 +32,16 @@ export function sameAnnouncements(a: Announcements, b: Announcements): boolean {
 
 /**
  * What a node that runs this configuration is to announce: inside the declared prefixes and the node's own address, by which its peers
- * reach it; outside the public addresses of all gateways of the cell, since any node may receive any packet. Addresses are merged where
+ * reach it; outside the public addresses of all gateways, floating addresses and port forwards that it runs, since any node may receive any packet. Addresses are merged where
  * they fill a block, and give way to a declared aggregate.
  */
 export function announcementsOf(spec: NodeConfig["spec"]): Announcements {
   const { routing, node, gateways } = spec;
   if (!routing?.announce) return NOTHING;
-  const used = gateways.flatMap((gateway) => gateway.addresses.map((placed) => address(placed.address)));
+  const ofGateways = gateways.flatMap((gateway) =>
+    gateway.addresses.map((placed) => address(placed.address)),
+  );
+  const used = [...ofGateways, ...staticAddresses(spec)];
   const aggregates = routing.publicAggregates.map(cidr);
   const single = used.filter((one) => !aggregates.some((block) => cidrContains(block, one)));
   const whole = aggregates.filter((block) => used.some((one) => cidrContains(block, one)));
