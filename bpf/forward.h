@@ -3,6 +3,7 @@
 #pragma once
 #include <linux/if_ether.h>
 #include "answers.h"
+#include "moves.h"
 #include "packet.h"
 #include "sessions.h"
 #include "slots.h"
@@ -119,9 +120,9 @@ static __always_inline int is_wrap_mac(const __u8 *mac)
 	return mac[0] == 0x02 && mac[1] == 0x4e && mac[2] == 0x41 && mac[3] == 0x54 && mac[4] == 0x00;
 }
 
-/* Wraps the packet and sends it to the node that owns its slot. */
-static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const struct config *config, __be32 owner,
-				 __u32 network, enum direction direction)
+/* Wraps the packet and sends it to the node whose turn it is. */
+static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const struct config *config, __be32 node,
+				 enum mark mark, __u32 network, enum direction direction)
 {
 	struct ethhdr old_eth = *p->eth;
 	__u32 length = p->length;
@@ -131,7 +132,7 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 	struct bpf_fib_lookup fib;
 	/* The outer header has no type of service of its own: the zero one. */
 	struct iphdr plain = {};
-	long route = find_route(ctx, &fib, &plain, IPPROTO_UDP, outer_length, config->node_address, owner);
+	long route = find_route(ctx, &fib, &plain, IPPROTO_UDP, outer_length, config->node_address, node);
 
 	if (route != BPF_FIB_LKUP_RET_SUCCESS && !is_for_kernel(route))
 		return refuse(ctx, p, config, direction, route, fib.mtu_result - WRAP_LENGTH);
@@ -154,7 +155,7 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 		.ttl = 64 + 1,	/* send_on(), or the kernel, takes one off */
 		.protocol = IPPROTO_UDP,
 		.saddr = config->node_address,
-		.daddr = owner,
+		.daddr = node,
 	};
 	w->ip.check = header_checksum(&w->ip);
 	w->udp.source = bpf_htons(49152 + entropy % 16384);
@@ -163,11 +164,11 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 	w->udp.check = 0;
 	w->vxlan.flags = VXLAN_FLAGS;
 	w->vxlan.vni = bpf_htonl(network << 8);
-	set_wrap_mac(w->inner_eth.h_dest, 0);
+	set_wrap_mac(w->inner_eth.h_dest, mark - STEERED);
 	set_wrap_mac(w->inner_eth.h_source, direction);
 	w->inner_eth.h_proto = bpf_htons(ETH_P_IP);
 
-	count(direction == OUTBOUND ? STEERED_OUT : STEERED_IN, length);
+	count(mark != STEERED ? PASSED_ON : direction == OUTBOUND ? STEERED_OUT : STEERED_IN, length);
 	return send_on(&fib, route, &w->eth, &w->ip);
 }
 
@@ -192,9 +193,10 @@ enum unwrapped { BAD_WRAP, PROBE, INNER_PACKET };
 
 /*
  * Looks into a packet that came to the VXLAN port. An inner packet is left in the frame's place, with the outer Ethernet header
- * before it; *direction is the one that the sender found. A probe is left as it is.
+ * before it; *direction is the one that the sender found, *mark the one it has set. A probe is left as it is.
  */
-static __always_inline enum unwrapped unwrap(struct xdp_md *ctx, const struct packet *p, enum direction *direction)
+static __always_inline enum unwrapped unwrap(struct xdp_md *ctx, const struct packet *p, enum direction *direction,
+					     enum mark *mark)
 {
 	struct wrap *w = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
@@ -214,12 +216,13 @@ static __always_inline enum unwrapped unwrap(struct xdp_md *ctx, const struct pa
 	if (w->vxlan.vni || (void *)(w + 1) > end || p->ip_length < WRAP_LENGTH + sizeof(struct iphdr) ||
 	    bpf_ntohs(w->udp.len) != p->ip_length - sizeof(struct iphdr))
 		return BAD_WRAP;
-	if (!is_wrap_mac(w->inner_eth.h_source) || !is_wrap_mac(w->inner_eth.h_dest) || w->inner_eth.h_dest[5] ||
+	if (!is_wrap_mac(w->inner_eth.h_source) || !is_wrap_mac(w->inner_eth.h_dest) || w->inner_eth.h_dest[5] > LAST - STEERED ||
 	    w->inner_eth.h_proto != bpf_htons(ETH_P_IP))
 		return BAD_WRAP;
 	*direction = w->inner_eth.h_source[5];
 	if (*direction != OUTBOUND && *direction != INBOUND)
 		return BAD_WRAP;
+	*mark = STEERED + w->inner_eth.h_dest[5];
 	outer_eth = w->eth;
 	w->inner_eth = outer_eth;
 	return bpf_xdp_adjust_head(ctx, WRAP_LENGTH) ? BAD_WRAP : INNER_PACKET;

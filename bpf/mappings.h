@@ -170,7 +170,7 @@ static __always_inline enum counter take_port(struct record *r, __u32 index, con
 	if (refused)
 		return refused;
 	limit_search(&search, r, address);
-	if (search.count)
+	if (search.count && r->slot != NO_SLOT)
 		search_port(&search, r, address);
 	r->public_port = search.key.destination_port;
 	if (search.failed && r->counted)
@@ -351,8 +351,8 @@ static __always_inline struct record *admitting(const struct gateway *gateway, _
 	return live_at(&key);
 }
 
-/* What let in the packet that an outbound one without a session answers. */
-static __always_inline struct record *answered_through(const struct packet *p, __u32 network, const struct gateway *gateway)
+/* The mapping that a new flow of the endpoint would be a child of, if it has sessions; 0 when there is none. */
+static __always_inline struct record *covering_mapping(const struct packet *p, __u32 network, const struct gateway *gateway)
 {
 	enum dependence mapping = mapping_of(gateway, p->protocol);
 	struct flow_key key = {
@@ -362,7 +362,14 @@ static __always_inline struct record *answered_through(const struct packet *p, _
 		.destination_port = mapping == ADDRESS_AND_PORT_DEPENDENT ? p->destination_port : 0,
 		.protocol_network = p->protocol | COVERING | network << 8,
 	};
-	struct record *m = live_at(&key);
+
+	return live_at(&key);
+}
+
+/* What let in the packet that an outbound one without a session answers. */
+static __always_inline struct record *answered_through(const struct packet *p, __u32 network, const struct gateway *gateway)
+{
+	struct record *m = covering_mapping(p, network, gateway);
 
 	return m ? admitting(gateway, p->protocol, p->destination, m->public_address, m->public_port) : 0;
 }

@@ -11,6 +11,7 @@
 
 #define SELF 0			/* this node's own index in `nodes` */
 #define NOBODY 0xffff		/* in place of a node index */
+#define NO_SLOT 0xffffffff	/* in place of a slot index */
 
 enum protocol_timeout { TCP_ESTABLISHED, TCP_HALF_OPEN, TCP_TRANSITORY, UDP_IDLE, ICMP_IDLE, TIMEOUTS };
 
@@ -26,6 +27,7 @@ enum counter {
 	STEERED_OUT,
 	STEERED_IN,
 	UNWRAPPED,
+	PASSED_ON,
 	PROBES_ANSWERED,
 	RESETS_SENT,
 	TOO_BIG_SENT,
@@ -105,8 +107,11 @@ struct public_address {
 };
 
 struct slot {
-	__u16 owner;		/* node index */
-	__u16 backup;
+	__u16 owner;		/* node index: new flows are its own */
+	__u16 backup;		/* takes them while the owner is dead */
+	__u16 previous;		/* of a slot that has moved: may know flows that the owner does not */
+	__u16 holder;		/* whose the ports are: the owner's, or still the previous owner's */
+	__u32 stand_in;		/* the slot whose ports this node gives to new flows of this one; itself, as a rule */
 };
 
 struct flow_key {

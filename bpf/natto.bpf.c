@@ -26,7 +26,7 @@ static __always_inline int drop(enum counter reason, __u32 length)
 
 /* The packet has no session that counts: find its slot, and steer it, or begin a session, or drop it. */
 static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const struct config *config, __u32 network,
-				 enum direction direction, int was_wrapped)
+				 enum direction direction, enum mark mark)
 {
 	__be32 public = p->destination;
 	__u32 slot_index;
@@ -44,14 +44,14 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 
 		gateway = source ? bpf_map_lookup_elem(&gateways, &source->gateway) : 0;
 		if (!gateway)
-			return was_wrapped ? drop(DROP_BAD_WRAP, p->length) : XDP_PASS;
+			return mark ? drop(DROP_BAD_WRAP, p->length) : XDP_PASS;
 		public = choose(gateway, source, network, p->source, p->source_port, &number);
 	}
 
 	struct public_address *address = bpf_map_lookup_elem(&addresses, &public);
 
 	if (!address && direction == INBOUND)
-		return was_wrapped ? drop(DROP_BAD_WRAP, p->length) : XDP_PASS;
+		return mark ? drop(DROP_BAD_WRAP, p->length) : XDP_PASS;
 	if (p->transport == FRAGMENT)
 		return drop(DROP_FRAGMENT, p->length);
 	if (p->transport == TRUNCATED)
@@ -77,15 +77,25 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 
 	if (!slot || slot->owner == NOBODY)
 		return drop(DROP_NO_OWNER, p->length);
-	if (slot->owner != SELF) {
-		__u32 owner = slot->owner;
-		struct node *node = bpf_map_lookup_elem(&nodes, &owner);
 
-		if (was_wrapped)
+	struct turn turn;
+
+	if (direction == INBOUND) {
+		turn = inbound_turn(slot, mark);
+	} else {
+		int is_middle = p->quoted || opening_of(p) != OPENS;
+		int may_know = slot->previous != NOBODY || mark >= HANDED_ON;
+
+		turn = outbound_turn(slot, is_middle, !is_middle && may_know && covering_mapping(p, network, gateway) != 0, mark);
+	}
+	if (turn.node != SELF) {
+		struct node *node = bpf_map_lookup_elem(&nodes, &turn.node);
+
+		if (turn.node == NOBODY)
 			return drop(DROP_NOT_OWNER, p->length);
 		if (!node || !node->address)
 			return drop(DROP_NO_OWNER, p->length);
-		return steer(ctx, p, config, node->address, network, direction);
+		return steer(ctx, p, config, node->address, turn.mark, network, direction);
 	}
 	if (p->quoted)
 		return drop(DROP_NO_SESSION, p->length);
@@ -119,7 +129,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 			return translate(ctx, p, config, answered, OUTBOUND);
 	}
 
-	enum counter failed = create_session(p, network, slot_index, public, gateway, address, opening == ACCEPTS, now,
+	enum counter failed = create_session(p, network, slot->stand_in, public, gateway, address, opening == ACCEPTS, now,
 					     &session);
 
 	if (failed || !session) {
@@ -137,7 +147,7 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 {
 	struct config *config = get_config();
 	enum direction direction = role == OUTSIDE ? INBOUND : OUTBOUND;
-	int was_wrapped = 0;
+	enum mark mark = NOT_WRAPPED;
 	struct packet p;
 
 	if (!config)
@@ -153,7 +163,7 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 
 	if (p.ip->daddr == config->node_address && p.ip->protocol == IPPROTO_UDP && p.transport == TRANSLATABLE &&
 	    p.destination_port == config->vxlan_port) {
-		switch (unwrap(ctx, &p, &direction)) {
+		switch (unwrap(ctx, &p, &direction, &mark)) {
 		case BAD_WRAP:
 			return drop(DROP_BAD_WRAP, p.length);
 		case PROBE:
@@ -161,7 +171,7 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 				return drop(DROP_BAD_WRAP, p.length);
 			return answer_probe(p.eth, p.ip, p.l4, p.length);
 		case INNER_PACKET:
-			was_wrapped = 1;
+			break;
 		}
 		if (parse(ctx, &p) != IPV4)
 			return drop(DROP_BAD_WRAP, p.length);
@@ -185,7 +195,7 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 			return translate(ctx, &p, config, session, direction);
 		}
 	}
-	return begin(ctx, &p, config, FABRIC_NETWORK, direction, was_wrapped);
+	return begin(ctx, &p, config, FABRIC_NETWORK, direction, mark);
 }
 
 SEC("xdp")

@@ -20,7 +20,7 @@ static __always_inline int owned(__u32 slot)
 {
 	struct slot *s = bpf_map_lookup_elem(&slots, &slot);
 
-	return s && s->owner == SELF;
+	return s && s->holder == SELF;
 }
 
 static __always_inline struct record *record_of(const struct flow *flow)

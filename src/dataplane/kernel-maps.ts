@@ -25,6 +25,7 @@ export const MAP_NAMES = [
   "endpoints",
   "exhausted",
   "static_mappings",
+  "dead_nodes",
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 

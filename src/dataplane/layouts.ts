@@ -45,7 +45,13 @@ export type AddressRow = {
 };
 export type StaticKeyRow = { protocol_network: number; address: number; port: number; direction: number };
 export type StaticMappingRow = { address: number; port: number; unused: number };
-export type SlotRow = { owner: number; backup: number };
+export type SlotRow = {
+  owner: number;
+  backup: number;
+  previous: number;
+  holder: number;
+  stand_in: number;
+};
 export type FlowRow = { record: number; generation: number; direction: number };
 export type RecordRow = {
   seen_out: bigint;
@@ -125,7 +131,7 @@ export function codecsOf(layouts: Layouts): Codecs {
     ),
     static_key: structCodec(struct("static_key", ["protocol_network", "address", "port", "direction"])),
     static_mapping: structCodec(struct("static_mapping", ["address", "port", "unused"])),
-    slot: structCodec(struct("slot", ["owner", "backup"])),
+    slot: structCodec(struct("slot", ["owner", "backup", "previous", "holder", "stand_in"])),
     flow: structCodec(struct("flow", ["record", "generation", "direction"])),
     record: structCodec(
       struct("record", [

@@ -19,7 +19,7 @@ import {
 } from "./kernel-maps.ts";
 import { type Codecs, SELF } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
-import { EMPTY_SLOT, type Tables } from "./tables.ts";
+import { emptySlots, SLOT_WORDS, type Tables } from "./tables.ts";
 
 /** Keys and values of a hash or trie map, as hexadecimal text (so that they can be compared and be keys of a Map). */
 type RawEntries = ReadonlyMap<string, string>;
@@ -91,7 +91,7 @@ function encodeGateways(codecs: Codecs, tables: Tables, count: number): Buffer {
 
 /** `slotsInUse` counts the slots that the kernel may know of; those that the tables do not name belong to nobody. */
 function encodeSlots(tables: Tables, slotsInUse: number): Buffer {
-  const slots = new Uint32Array(Math.max(tables.slots.length, slotsInUse)).fill(EMPTY_SLOT);
+  const slots = emptySlots(Math.max(tables.slots.length / SLOT_WORDS, slotsInUse));
   slots.set(tables.slots);
   return Buffer.from(slots.buffer);
 }

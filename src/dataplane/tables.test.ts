@@ -6,7 +6,14 @@ import { DEFAULT_BEHAVIOUR } from "../model/nat-behaviour.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { slotsPerAddress } from "../model/slots.ts";
 import { NOBODY_INDEX, SELF } from "./layouts.ts";
-import { type AddressEntry, type Current, computeTables, type SlotRange, type Tables } from "./tables.ts";
+import {
+  type AddressEntry,
+  type Current,
+  computeTables,
+  SLOT_WORDS,
+  type SlotRange,
+  type Tables,
+} from "./tables.ts";
 
 type Spec = NodeConfig["spec"];
 const NAMES = ["a", "b", "c", "d", "e"];
@@ -82,7 +89,7 @@ test("every address has slot indices of its own, and the owners in them are the 
           const key = [...tables.addresses.keys()].find((k) => placed.address.endsWith(`.${k & 0xff}`))!;
           const { firstSlot } = tables.addresses.get(key)!;
           placed.owners.forEach((owner, slot) => {
-            const packed = tables.slots[firstSlot + slot]!;
+            const packed = tables.slots[SLOT_WORDS * (firstSlot + slot)]!;
             const expected = 1 + NAMES.indexOf(gateway.nodes[owner]!);
             assert.equal(ownAddress.get(packed & 0xffff), expected);
           });

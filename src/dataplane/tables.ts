@@ -6,7 +6,9 @@
 import type { Allocation } from "../model/allocation.ts";
 import { address, cidr, cidrSize } from "../model/ipv4.ts";
 import type { NatBehaviour } from "../model/nat-behaviour.ts";
-import type { NodeConfig } from "../model/node-config.ts";
+import type { GatewayConfig, NodeConfig } from "../model/node-config.ts";
+import { NOBODY, type PlacedAddress } from "../model/placement.ts";
+import { type SlotRoles, slotRoles } from "../model/slot-roles.ts";
 import { FABRIC_NETWORK, slotsPerAddress } from "../model/slots.ts";
 import { forwardedPorts, staticAddresses } from "../model/static-mappings.ts";
 import { NO_GATEWAY, NOBODY_INDEX, SELF } from "./layouts.ts";
@@ -53,7 +55,7 @@ export interface Tables {
   readonly nodes: ReadonlyMap<number, number>;
   readonly gateways: ReadonlyMap<number, GatewayEntry>;
   readonly addresses: ReadonlyMap<number, AddressEntry>;
-  /** `owner | backup << 16` for each slot index up to the highest that is used. */
+  /** A row of `SLOT_WORDS` for each slot index up to the highest that is used. */
   readonly slots: Uint32Array;
   readonly sources: readonly SourceEntry[];
   readonly staticMappings: readonly StaticEntry[];
@@ -79,14 +81,25 @@ const STATIC_ONLY: AddressEntry = {
   hasForwards: false,
 };
 
-export const EMPTY_SLOT = (NOBODY_INDEX | (NOBODY_INDEX << 16)) >>> 0;
+/** A slot as it lies in memory: `owner | backup << 16`, `previous | holder << 16`, the index of the stand-in. */
+export const SLOT_WORDS = 3;
+export const NO_SLOT = 0xffffffff;
 
-/** Computes the tables. `resting` are slot ranges that were freed a short while ago. */
+/** Rows of slots that are nobody's: NOBODY in place of every node, and no stand-in. */
+export function emptySlots(count: number): Uint32Array {
+  return new Uint32Array(SLOT_WORDS * count).fill(NO_SLOT);
+}
+
+/**
+ * Computes the tables. `resting` are slot ranges that were freed a short while ago; `returning` says that this node was away, so that
+ * others may know flows of its slots.
+ */
 export function computeTables(
   config: NodeConfig["spec"],
   self: string,
   current: Current,
   resting: readonly SlotRange[],
+  returning = false,
 ): Tables {
   const nodeIndex = assignNodes(config, self, current.nodes);
   const gatewayIndex = assignGateways(config, current.addresses);
@@ -108,7 +121,9 @@ export function computeTables(
       ]),
     ),
     addresses,
-    slots: fillSlots(config, nodeIndex, addresses),
+    slots: fillSlots(config, nodeIndex, addresses, (placed, gateway) =>
+      slotRoles(placed, gateway, self, returning),
+    ),
     sources: config.gateways.flatMap((gateway, i) => sourceEntries(gateway.sources, gatewayIndex[i]!)),
     staticMappings: staticEntries(config),
   };
@@ -241,18 +256,22 @@ function fillSlots(
   config: NodeConfig["spec"],
   nodeIndex: ReadonlyMap<string, number>,
   addresses: ReadonlyMap<number, AddressEntry>,
+  rolesOf: (placed: PlacedAddress, gateway: GatewayConfig) => readonly SlotRoles[],
 ): Uint32Array {
   let end = 0;
   for (const entry of addresses.values()) end = Math.max(end, entry.firstSlot + entry.slotCount);
-  const slots = new Uint32Array(end).fill(EMPTY_SLOT);
+  const slots = emptySlots(end);
   for (const gateway of config.gateways) {
     const indices = gateway.nodes.map((name) => nodeIndex.get(name) ?? NOBODY_INDEX);
+    const indexOf = (n: number): number => (n === NOBODY ? NOBODY_INDEX : (indices[n] ?? NOBODY_INDEX));
     for (const placed of gateway.addresses) {
-      const { firstSlot, slotCount } = addresses.get(address(placed.address))!;
-      for (let i = 0; i < slotCount; i++) {
-        const owner = indices[placed.owners[i] ?? -1] ?? NOBODY_INDEX;
-        const backup = indices[placed.backups[i] ?? -1] ?? NOBODY_INDEX;
-        slots[firstSlot + i] = (owner | (backup << 16)) >>> 0;
+      const { firstSlot } = addresses.get(address(placed.address))!;
+      for (const [i, roles] of rolesOf(placed, gateway).entries()) {
+        const { owner, backup, previous, holder, standIn } = roles;
+        const row = SLOT_WORDS * (firstSlot + i);
+        slots[row] = indexOf(owner) | (indexOf(backup) << 16);
+        slots[row + 1] = indexOf(previous) | (indexOf(holder) << 16);
+        slots[row + 2] = standIn === NOBODY ? NO_SLOT : firstSlot + standIn;
       }
     }
   }

@@ -93,7 +93,7 @@ test("Entries that are deleted from or changed in the maps are put back, and the
     );
   }
   const slots = pinnedEntries(lab, NODE, "slots");
-  const nobody = "ffffffff";
+  const nobody = "f".repeat(24);
   const owned = [...slots].filter(([, value]) => value !== nobody).slice(0, 5);
   assert.equal(owned.length, 5);
   await damageIsRepaired(

@@ -1,11 +1,14 @@
 /** A whole cell in the model: one node per model, joined by the fabric that carries wrapped packets from one to the other. */
 import { parseIpv4 } from "../packet.ts";
+import { MARKS } from "./moves.ts";
 import { type Counter, type DropCounter, EMPTY_STATE, type Role, type State } from "./state.ts";
 import { type Outcome, step } from "./step.ts";
 import { configOf, INTERFACE, plannedRoutes, rolesOf, type World } from "./world.ts";
 
 export interface Cloud {
   readonly world: World;
+  /** The world as each node sees it: while a change spreads they differ in owners and moves. */
+  readonly views: readonly World[];
   /** One for each node of the world. */
   readonly states: readonly State[];
   /** Milliseconds. */
@@ -13,7 +16,7 @@ export interface Cloud {
 }
 
 export function newCloud(world: World): Cloud {
-  return { world, states: world.nodes.map(() => EMPTY_STATE), now: 0 };
+  return { world, views: world.nodes.map(() => world), states: world.nodes.map(() => EMPTY_STATE), now: 0 };
 }
 
 /** How the way of a packet through the cell ended, and at which node. */
@@ -29,8 +32,8 @@ export interface Delivery {
   readonly path: readonly { readonly node: number; readonly counters: readonly Counter[] }[];
 }
 
-/** No packet needs more: the node where it comes in, and the owner. */
-const MOST_NODES = 2;
+/** The node where a packet comes in, and one more for each mark that there is. */
+const MOST_NODES = MARKS.length;
 
 /** Brings a packet to a node, and on to the next one while it is wrapped. Throws when it goes further than the specification allows. */
 export function deliver(cloud: Cloud, node: number, role: Role, frame: Buffer): Delivery {
@@ -50,10 +53,11 @@ export function deliver(cloud: Cloud, node: number, role: Role, frame: Buffer): 
     }
     return { cloud: { ...cloud, states }, end: endOf(outcome, at), path };
   }
-  throw new Error(`a packet was wrapped again, at node ${at}`);
+  throw new Error(`a packet was passed on again, at node ${at}`);
 }
 
-function stepAt({ world, states, now }: Cloud, node: number, role: Role, frame: Buffer): Outcome {
+function stepAt({ views, states, now }: Cloud, node: number, role: Role, frame: Buffer): Outcome {
+  const world = views[node]!;
   const route = plannedRoutes(world.nodes[node]!);
   return step(configOf(world, node), states[node]!, { frame, role, now, route });
 }

@@ -12,7 +12,7 @@ import {
   type NatBehaviour,
   NO_LIMITS,
 } from "../../model/nat-behaviour.ts";
-import { NOBODY } from "../../model/placement.ts";
+import { MOVE_PHASES, NOBODY } from "../../model/placement.ts";
 import { slotsPerAddress } from "../../model/slots.ts";
 import type { ForwardConfig, StaticConfig } from "../../model/static-mappings.ts";
 import {
@@ -24,9 +24,10 @@ import {
   TCP_FLAG,
   type Transport,
 } from "../packet.ts";
+import { MARKS } from "./moves.ts";
 import { type Scenario, type Step, wrapAtPeer } from "./scenario.ts";
 import { buildSketch, tcp, udp } from "./sketch.ts";
-import type { Role } from "./state.ts";
+import type { Role, SlotName } from "./state.ts";
 import { PROBE_VNI, VXLAN_FLAGS } from "./steer.ts";
 import {
   BUSY_PORT,
@@ -38,6 +39,7 @@ import {
   VXLAN_PORT,
   type World,
   type WorldGateway,
+  type WorldMove,
 } from "./world.ts";
 
 /**
@@ -318,9 +320,13 @@ export function wrappedArbitrary(world: World, node: number): fc.Arbitrary<Buffe
   const peer = fc.nat(world.nodes.length - 2);
   const out = fc.tuple(outboundArbitrary(world), fc.constant("outbound" as const), peer);
   const back = fc.tuple(inboundArbitrary(world), fc.constant("inbound" as const), peer);
+  const mark = fc.oneof(
+    { weight: 2, arbitrary: fc.constant("steered" as const) },
+    fc.constantFrom(...MARKS.slice(1)),
+  );
   return fc
-    .oneof({ weight: 3, arbitrary: out }, { weight: 1, arbitrary: back })
-    .map(([frame, direction, from]) => wrapAtPeer(world, node, from, frame, direction) ?? frame);
+    .tuple(fc.oneof({ weight: 3, arbitrary: out }, { weight: 1, arbitrary: back }), mark)
+    .map(([[frame, direction, from], m]) => wrapAtPeer(world, node, from, frame, direction, m) ?? frame);
 }
 
 /** A peer's probe of the node. */
@@ -406,17 +412,33 @@ function stepArbitrary(world: World, node: number): fc.Arbitrary<Step> {
     .map((steps): Step => ({ kind: "advance", milliseconds: steps * STEP_SECONDS * 1000 }));
   const owner = fc.integer({ min: NOBODY, max: world.nodes.length - 1 });
   const slots = busySlots(world);
-  const move = fc.tuple(
-    fc.constantFrom(...slots),
-    fc.oneof({ weight: 2, arbitrary: fc.constant(node) }, owner),
-  );
+  const anyNode = fc.nat(world.nodes.length - 1);
+  const move = fc.record({
+    slot: fc.constantFrom(...slots),
+    owner: fc.oneof({ weight: 2, arbitrary: fc.constant(node) }, owner),
+    move: fc.option(
+      fc.record({
+        from: fc.oneof({ weight: 2, arbitrary: fc.constant(node) }, anyNode),
+        phase: fc.constantFrom(...MOVE_PHASES),
+      }),
+      { nil: undefined, freq: 2 },
+    ),
+  });
+  const deaths = fc.uniqueArray(anyNode, { maxLength: 2 });
   return fc.oneof(
     { weight: 20, arbitrary: packet },
     { weight: 8, arbitrary: reply },
     { weight: 6, arbitrary: error },
     { weight: 2, arbitrary: time },
-    { weight: 2, arbitrary: move.map(([slot, to]): Step => ({ kind: "move", slot, owner: to })) },
+    { weight: 3, arbitrary: move.map(moveStep) },
+    { weight: 1, arbitrary: deaths.map((dead): Step => ({ kind: "deaths", dead })) },
   );
+}
+
+/** A node never takes a slot over from itself. */
+function moveStep(moved: { slot: SlotName; owner: number; move: WorldMove | undefined }): Step {
+  const { slot, owner, move } = moved;
+  return { kind: "move", slot, owner, ...(move && move.from !== owner ? { move } : {}) };
 }
 
 /** One endpoint opens more flows to one remote than a small slot has ports. */

@@ -10,9 +10,9 @@ import {
   coveringKey,
   type DropCounter,
   flowKey,
+  holdsSlot,
   type Mapping,
   type ModelConfig,
-  ownerOfSlot,
   type Permission,
   type Protocol,
   partOf,
@@ -46,10 +46,15 @@ export type Mapped =
     }
   | { readonly ok: false; readonly drop: DropCounter };
 
-/** Gives a new flow its public address and port: those of the mapping that covers it, or a free port of the slot. */
-export function mapFlow(config: ModelConfig, state: State, slot: SlotName, tuple: Tuple): Mapped {
+/** Gives a new flow its public address and port: those of the mapping that covers it, or a free port of the slot, if there is one. */
+export function mapFlow(
+  config: ModelConfig,
+  state: State,
+  behaviour: NatBehaviour,
+  slot: SlotName | undefined,
+  tuple: Tuple,
+): Mapped {
   const { protocol } = tuple;
-  const { behaviour } = config.gateways.get(slot.gateway)!;
   const depends = dependencesOf(behaviour, protocol);
   if (protocol === "icmp" || depends.mapping === "AddressAndPortDependent") {
     if (isPortLimited(state, { network: tuple.network, inside: tuple.source }, behaviour)) {
@@ -58,7 +63,9 @@ export function mapFlow(config: ModelConfig, state: State, slot: SlotName, tuple
     const port = findPort(config, slot, tuple, tuple.destination, (candidate) => {
       return !state.flows.has(flowKey({ ...tuple, source: tuple.destination, destination: candidate }));
     });
-    return port ? { ok: true, state, public: port, slot, parent: undefined } : refused("drop_no_port");
+    return slot && port
+      ? { ok: true, state, public: port, slot, parent: undefined }
+      : refused("drop_no_port");
   }
   const covered = { ...tuple, protocol };
   const mapped = refer(config, state, slot, covered, behaviour);
@@ -77,7 +84,7 @@ const refused = (drop: DropCounter): Mapped => ({ ok: false, drop });
 function refer(
   config: ModelConfig,
   state: State,
-  slot: SlotName,
+  slot: SlotName | undefined,
   tuple: Covered,
   behaviour: NatBehaviour,
 ): Mapped {
@@ -87,7 +94,7 @@ function refer(
   if (known?.record.kind === "mapping") {
     const { index, record } = known;
     // A mapping whose slot has moved away ends with the next sweep; until then its endpoint can have no other.
-    if (ownerOfSlot(config, record.slot).kind !== "self") return refused("drop_no_port");
+    if (!holdsSlot(config, record.slot)) return refused("drop_no_port");
     const referred = { ...record, references: record.references + 1, restingSince: undefined };
     const next = changeRecord(state, index, referred);
     return { ok: true, state: next, public: record.public, slot: record.slot, parent: index };
@@ -98,7 +105,7 @@ function refer(
   const port = findPort(config, slot, tuple, remote, (candidate) => {
     return !state.flows.has(coveringKey({ ...tuple, source: remote, destination: candidate }));
   });
-  if (!port) return refused("drop_no_port");
+  if (!slot || !port) return refused("drop_no_port");
   const common = { network, protocol, inside: source, public: port, remote, slot };
   const counted = hasLimits(behaviour);
   const mapping: Mapping = { kind: "mapping", ...common, counted, references: 1, restingSince: undefined };
@@ -132,11 +139,12 @@ function unreferTo(state: State, index: number): State {
 
 function findPort(
   config: ModelConfig,
-  slot: SlotName,
+  slot: SlotName | undefined,
   { network, protocol, source }: Tuple,
   remote: AddressPort,
   isFree: (candidate: AddressPort) => boolean,
 ): AddressPort | undefined {
+  if (!slot) return undefined;
   const range = portsIn(config.gateways.get(slot.gateway)!, slot, network, source);
   if (!range) return undefined;
   return portsToTry(range, protocol, source, remote)
@@ -162,7 +170,7 @@ export function release(config: ModelConfig, state: State, parent: number | unde
 function holdDown(config: ModelConfig, { slot, protocol }: Mapping): number {
   const behaviour = config.gateways.get(slot.gateway)?.behaviour;
   if (behaviour?.filtering[protocol] !== "EndpointIndependent") return 0;
-  return ownerOfSlot(config, slot).kind === "self" ? behaviour.holdDownSeconds * 1000 : 0;
+  return holdsSlot(config, slot) ? behaviour.holdDownSeconds * 1000 : 0;
 }
 
 /** Whether a mapping without sessions has rested for long enough at `now` (ms). */
@@ -174,7 +182,7 @@ export function hasRested(config: ModelConfig, mapping: Mapping, now: number): b
 function liveAt(config: ModelConfig, state: State, key: string): Mapping | Permission | undefined {
   const record = recordAt(state, key)?.record;
   if (!record || record.kind === "session" || record.references === 0) return undefined;
-  return ownerOfSlot(config, record.slot).kind === "self" ? record : undefined;
+  return holdsSlot(config, record.slot) ? record : undefined;
 }
 
 /** Step 13: what lets in an inbound packet that has no session; undefined when nothing does. */
@@ -191,6 +199,17 @@ export function admittedBy(
   return liveAt(config, state, coveringKey({ ...tuple, source: partOf(tuple.source, filtering) }));
 }
 
+/** The mapping that a new flow of the endpoint would be a child of, if it has sessions. */
+export function coveringMapping(
+  config: ModelConfig,
+  state: State,
+  behaviour: NatBehaviour,
+  tuple: Tuple,
+): Mapping | Permission | undefined {
+  const { mapping } = dependencesOf(behaviour, tuple.protocol);
+  return liveAt(config, state, coveringKey({ ...tuple, destination: partOf(tuple.destination, mapping) }));
+}
+
 /** Step 14: the mapping of an endpoint by which the packet was let in that an outbound one without a session answers. */
 export function answeredThrough(
   config: ModelConfig,
@@ -198,9 +217,7 @@ export function answeredThrough(
   behaviour: NatBehaviour,
   tuple: Tuple,
 ): Mapping | Permission | undefined {
-  const { mapping } = dependencesOf(behaviour, tuple.protocol);
-  const destination = partOf(tuple.destination, mapping);
-  const mapped = liveAt(config, state, coveringKey({ ...tuple, destination }));
+  const mapped = coveringMapping(config, state, behaviour, tuple);
   const answered = { ...tuple, source: tuple.destination, destination: mapped?.public ?? tuple.source };
   return mapped && admittedBy(config, state, behaviour, answered);
 }

@@ -4,6 +4,7 @@
  */
 import { buildPacket, ECHO_REPLY, ETHERNET_BYTES, type Packet, parseIpv4, parsePacket } from "../packet.ts";
 import { classify } from "./classify.ts";
+import type { Mark } from "./moves.ts";
 import { buildSketch } from "./sketch.ts";
 import {
   type Direction,
@@ -17,7 +18,7 @@ import { wrap } from "./steer.ts";
 import { type Arrival, type Outcome, step } from "./step.ts";
 import { sweep } from "./sweep.ts";
 import type { RouteLookup } from "./translate.ts";
-import { configOf, moveSlot, plannedRoutes, rolesOf, type World } from "./world.ts";
+import { configOf, moveSlot, plannedRoutes, rolesOf, type World, type WorldMove } from "./world.ts";
 
 export type Step =
   /** A frame comes to the interface of this role. */
@@ -53,7 +54,9 @@ export type Step =
   /** Time passes, then all records are swept. */
   | { readonly kind: "advance"; readonly milliseconds: number }
   /** A slot gets another owner: an index into the world's nodes, or NOBODY. */
-  | { readonly kind: "move"; readonly slot: SlotName; readonly owner: number };
+  | { readonly kind: "move"; readonly slot: SlotName; readonly owner: number; readonly move?: WorldMove }
+  /** These nodes are dead from now on in the eyes of the node, and no others. */
+  | { readonly kind: "deaths"; readonly dead: readonly number[] };
 
 export interface Scenario {
   readonly world: World;
@@ -102,7 +105,7 @@ export function begin(scenario: Scenario, route?: RouteLookup): Play {
 
 /** Plays one step. */
 export function advance(play: Play, next: Step): { readonly play: Play; readonly event: Event } {
-  const { world, node, state } = play;
+  const { world, state } = play;
   switch (next.kind) {
     case "packet":
       return receive(play, next.role, next.frame);
@@ -115,11 +118,15 @@ export function advance(play: Play, next: Step): { readonly play: Play; readonly
       const swept = sweep(play.config, state, now);
       return { play: { ...play, now, state: swept.state }, event: { kind: "swept", expired: swept.expired } };
     }
-    case "move": {
-      const moved = moveSlot(world, next.slot, next.owner);
-      return { play: { ...play, world: moved, config: configOf(moved, node) }, event: { kind: "moved" } };
-    }
+    case "move":
+      return change(play, moveSlot(world, next.slot, next.owner, next.move));
+    case "deaths":
+      return change(play, { ...world, dead: next.dead });
   }
+}
+
+function change(play: Play, world: World): { readonly play: Play; readonly event: Event } {
+  return { play: { ...play, world, config: configOf(world, play.node) }, event: { kind: "moved" } };
 }
 
 function receive(play: Play, role: Role, frame: Buffer): { readonly play: Play; readonly event: Event } {
@@ -211,6 +218,7 @@ export function wrapAtPeer(
   peer: number,
   frame: Buffer,
   direction: Direction,
+  mark: Mark = "steered",
 ): Buffer | undefined {
   const others = world.nodes.map((_, index) => index).filter((index) => index !== node);
   const from = others[peer % others.length];
@@ -218,6 +226,6 @@ export function wrapAtPeer(
   if (from === undefined || !parsed.ok) return undefined;
   const classified = classify(frame, parsed.ip, direction);
   if (!classified.ok) return undefined;
-  const owner = world.nodes[node]!.address;
-  return wrap(configOf(world, from), frame, parsed.ip, classified.tuple, direction, owner);
+  const to = { node: world.nodes[node]!.address, mark };
+  return wrap(configOf(world, from), frame, parsed.ip, classified.tuple, direction, to);
 }

@@ -1,4 +1,5 @@
 /** Sessions: finding, opening, noting, ending (steps 10, 14 and 17 of docs/dataplane.md). */
+import type { NatBehaviour } from "../../model/nat-behaviour.ts";
 import { TCP_FLAG } from "../packet.ts";
 import { hasLimits, paySession, sessionLimit } from "./limits.ts";
 import { mapFlow, release } from "./mappings.ts";
@@ -8,9 +9,9 @@ import {
   type DropCounter,
   flowKey,
   flowKeysOf,
+  holdsSlot,
   type ModelConfig,
   NOTHING_SEEN,
-  ownerOfSlot,
   type Session,
   type SlotName,
   type State,
@@ -27,7 +28,7 @@ export function findSession(
   const flow = state.flows.get(flowKey(tuple));
   const record = flow && state.records.get(flow.record);
   if (flow?.direction !== direction || record?.kind !== "session") return undefined;
-  return ownerOfSlot(config, record.slot).kind === "self" ? { index: flow.record, record } : undefined;
+  return holdsSlot(config, record.slot) ? { index: flow.record, record } : undefined;
 }
 
 /** What TCP flags ask for where no connection is known (step 14). */
@@ -56,22 +57,25 @@ export type Opened =
     }
   | { readonly ok: false; readonly drop: DropCounter };
 
-/** Step 14: a new flow of an endpoint, in a slot of this node, at `now` (ms). `accepting` the SYN that the remote has sent. */
+/**
+ * Step 14: a new flow of an endpoint, with a port of a slot that this node holds (undefined = it has none to give), at `now` (ms).
+ * `accepting` the SYN that the remote has sent.
+ */
 export function openSession(
   config: ModelConfig,
   state: State,
-  slot: SlotName,
+  behaviour: NatBehaviour,
+  slot: SlotName | undefined,
   tuple: Tuple,
   accepting: boolean,
   now: number,
 ): Opened {
   if (state.records.size + 1 > config.maxRecords) return { ok: false, drop: "drop_table_full" };
-  const { behaviour } = config.gateways.get(slot.gateway)!;
   const endpoint = { network: tuple.network, inside: tuple.source };
   const counted = hasLimits(behaviour);
   const limit = counted ? sessionLimit(state, endpoint, behaviour, now) : undefined;
   if (limit) return { ok: false, drop: limit };
-  const mapped = mapFlow(config, state, slot, tuple);
+  const mapped = mapFlow(config, state, behaviour, slot, tuple);
   if (!mapped.ok) return mapped;
   const session = { ...newSession(tuple, mapped, accepting), counted };
   const opened = add(config, mapped.state, session, now);
@@ -100,8 +104,7 @@ function add(config: ModelConfig, state: State, session: Session, now: number): 
 
 function staleSession(config: ModelConfig, state: State, key: string): Indexed<Session> | undefined {
   const found = recordAt(state, key);
-  if (found?.record.kind !== "session" || ownerOfSlot(config, found.record.slot).kind === "self")
-    return undefined;
+  if (found?.record.kind !== "session" || holdsSlot(config, found.record.slot)) return undefined;
   return { index: found.index, record: found.record };
 }
 

@@ -8,6 +8,8 @@ import { type Allocation, outboundPorts } from "../../model/allocation.ts";
 import { address, type Cidr, cidr, cidrContains } from "../../model/ipv4.ts";
 import type { Dependence, NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
+import { NOBODY } from "../../model/placement.ts";
+import { slotRoles } from "../../model/slot-roles.ts";
 import { FIRST_PORT, inboundSlot, mix32, type PortRange, slotPorts } from "../../model/slots.ts";
 import { staticAddresses } from "../../model/static-mappings.ts";
 import { type StaticMappings, staticMappings } from "./static-mappings.ts";
@@ -19,6 +21,7 @@ export const COUNTERS = [
   "steered_out",
   "steered_in",
   "unwrapped",
+  "passed_on",
   "probes_answered",
   "resets_sent",
   "too_big_sent",
@@ -76,8 +79,18 @@ export interface Gateway {
   readonly sources: readonly Cidr[];
   readonly behaviour: NatBehaviour;
   readonly addresses: readonly number[];
-  /** owners[address index][slot number] */
-  readonly owners: readonly (readonly Owner[])[];
+  /** places[address index][slot number] */
+  readonly places: readonly (readonly SlotPlace[])[];
+}
+
+/** Who has to do with a slot; see src/model/slot-roles.ts. */
+export interface SlotPlace {
+  readonly owner: Owner;
+  readonly backup: Owner;
+  readonly previous: Owner;
+  readonly holder: Owner;
+  /** The slot of the same address whose ports this node gives to new flows; undefined = it can take none. */
+  readonly standIn: SlotName | undefined;
 }
 
 export interface ModelConfig {
@@ -89,6 +102,8 @@ export interface ModelConfig {
   readonly maxRecords: number;
   /** Addresses of the other nodes. */
   readonly peers: ReadonlySet<number>;
+  /** Those of them that are dead in this node's eyes. */
+  readonly dead: ReadonlySet<number>;
   readonly sources: readonly { readonly block: Cidr; readonly gateway: Gateway }[];
   /** Gateway id → gateway. */
   readonly gateways: ReadonlyMap<string, Gateway>;
@@ -98,7 +113,12 @@ export interface ModelConfig {
 }
 
 /** The configuration of node `node`, as its agent would write it into the maps. */
-export function modelConfig(spec: NodeConfig["spec"], node: string, maxRecords: number): ModelConfig {
+export function modelConfig(
+  spec: NodeConfig["spec"],
+  node: string,
+  maxRecords: number,
+  dead: ReadonlySet<number> = new Set(),
+): ModelConfig {
   const peers = new Map(spec.peers.map((peer) => [peer.name, address(peer.address)]));
   const ownerOf = (name: string | undefined): Owner => {
     if (name === node) return { kind: "self" };
@@ -112,7 +132,25 @@ export function modelConfig(spec: NodeConfig["spec"], node: string, maxRecords: 
     sources: gateway.sources.map(cidr),
     behaviour: gateway.behaviour,
     addresses: gateway.addresses.map((placed) => address(placed.address)),
-    owners: gateway.addresses.map((placed) => placed.owners.map((index) => ownerOf(gateway.nodes[index]))),
+    places: gateway.addresses.map((placed) =>
+      slotRoles(placed, gateway, node).map(
+        (roles): SlotPlace => ({
+          owner: ownerOf(gateway.nodes[roles.owner]),
+          backup: ownerOf(gateway.nodes[roles.backup]),
+          previous: ownerOf(gateway.nodes[roles.previous]),
+          holder: ownerOf(gateway.nodes[roles.holder]),
+          standIn:
+            roles.standIn === NOBODY
+              ? undefined
+              : {
+                  gateway: gateway.uid,
+                  address: address(placed.address),
+                  portsPerSlot: gateway.portsPerSlot,
+                  number: roles.standIn,
+                },
+        }),
+      ),
+    ),
   }));
   return {
     address: address(spec.node.address),
@@ -120,6 +158,7 @@ export function modelConfig(spec: NodeConfig["spec"], node: string, maxRecords: 
     programmed: true,
     maxRecords,
     peers: new Set(peers.values()),
+    dead,
     sources: gateways.flatMap((gateway) => gateway.sources.map((block) => ({ block, gateway }))),
     gateways: new Map(gateways.map((gateway) => [gateway.id, gateway])),
     addresses: new Map([
@@ -165,11 +204,16 @@ function slotName(gateway: Gateway, address: number, number: number): SlotName {
   return { gateway: gateway.id, address, portsPerSlot: gateway.portsPerSlot, number };
 }
 
-/** Who owns a slot by the present configuration; nobody when the slot does not exist (any more). */
-export function ownerOfSlot(config: ModelConfig, slot: SlotName): Owner {
+/** Who has to do with a slot by the present configuration; undefined when the slot does not exist (any more). */
+export function placeOfSlot(config: ModelConfig, slot: SlotName): SlotPlace | undefined {
   const gateway = config.gateways.get(slot.gateway);
-  if (gateway?.portsPerSlot !== slot.portsPerSlot) return { kind: "nobody" };
-  return gateway.owners[gateway.addresses.indexOf(slot.address)]?.[slot.number] ?? { kind: "nobody" };
+  if (gateway?.portsPerSlot !== slot.portsPerSlot) return undefined;
+  return gateway.places[gateway.addresses.indexOf(slot.address)]?.[slot.number];
+}
+
+/** Whether a slot's ports are this node's, so that its sessions in them count. */
+export function holdsSlot(config: ModelConfig, slot: SlotName): boolean {
+  return placeOfSlot(config, slot)?.holder.kind === "self";
 }
 
 /** A prime that divides no number of ports a slot can have, so that its multiples reach all of them. */

@@ -15,6 +15,7 @@ import {
   segment,
   slotOf,
 } from "./example.ts";
+import { MARKS, type Mark } from "./moves.ts";
 import { wrapAtPeer } from "./scenario.ts";
 import { buildSketch, udp } from "./sketch.ts";
 import { sessionsOf } from "./state.ts";
@@ -121,9 +122,18 @@ test("the owner unwraps a packet and treats it as if it had come directly", () =
   assert.deepEqual(node.receive(wrapped(reply, "inbound")).counters, ["unwrapped", "drop_no_session"]);
 });
 
-test("a wrapped packet that is not this node's is dropped, never wrapped again", () => {
-  const outcome = elsewhere().receive(wrapped(segment(syn)));
-  assert.deepEqual(outcome.counters, ["unwrapped", "drop_not_owner"]);
+test("a wrapped packet that is not this node's goes on with a higher mark, until there is none", () => {
+  const marks: Mark[] = [];
+  for (let mark: Mark | undefined = "steered"; mark; ) {
+    marks.push(mark);
+    const { counters, packet } = elsewhere().receive(
+      wrapAtPeer(EXAMPLE, 0, 1, segment(syn), "outbound", mark)!,
+    );
+    const next: Mark | undefined = packet && MARKS[1 + packet.readUInt8(AT.innerDestination + 5)];
+    assert.deepEqual(counters, ["unwrapped", next ? "passed_on" : "drop_not_owner"]);
+    mark = next;
+  }
+  assert.deepEqual(marks, ["steered", "relayed", "returned", "last"]);
 });
 
 test("a wrapped packet that is nobody's is dropped, never given to the kernel", () => {
@@ -142,7 +152,7 @@ test("a wrap that no node would send is dropped", () => {
   assertBad(changed(good, (f) => f.writeUInt8(1, AT.vni)));
   assertBad(changed(good, (f) => f.writeUInt8(1, AT.vni + 3)));
   assertBad(changed(good, (f) => f.writeUInt16BE(f.readUInt16BE(AT.udpLength) - 1, AT.udpLength)));
-  assertBad(changed(good, (f) => f.writeUInt8(1, AT.innerDestination + 5)));
+  assertBad(changed(good, (f) => f.writeUInt8(5, AT.innerDestination + 5)));
   assertBad(changed(good, (f) => f.writeUInt8(0x4f, AT.innerDestination + 1)));
   for (const mark of [0, 3]) assertBad(changed(good, (f) => f.writeUInt8(mark, AT.innerSource + 5)));
   assertBad(changed(good, (f) => f.writeUInt16BE(0x86dd, AT_INNER.type)));

@@ -12,6 +12,7 @@ import {
   VXLAN_BYTES,
   writeMac,
 } from "../packet.ts";
+import { MARKS, type Mark } from "./moves.ts";
 import type { Direction, ModelConfig, Tuple } from "./state.ts";
 
 /** Bytes that a wrap adds: Ethernet, IPv4, UDP, VXLAN. */
@@ -19,7 +20,10 @@ export const WRAP_BYTES = ETHERNET_BYTES + 20 + 8 + VXLAN_BYTES;
 export const PROBE_VNI = 0xffffff;
 export const VXLAN_FLAGS = 0x08;
 
-const INNER_DESTINATION = "02:4e:41:54:00:00";
+/** The inner destination MAC tells the mark: the last byte counts from 0 for what is steered. */
+const INNER_DESTINATION: ReadonlyMap<string, Mark> = new Map(
+  MARKS.slice(1).map((mark, i) => [`02:4e:41:54:00:0${i}`, mark]),
+);
 /** The inner source MAC tells the direction. */
 const INNER_SOURCE: Readonly<Record<Direction, string>> = {
   outbound: "02:4e:41:54:00:01",
@@ -27,7 +31,7 @@ const INNER_SOURCE: Readonly<Record<Direction, string>> = {
 };
 
 /**
- * Wraps a packet for the node at address `owner`. It leaves with TTL 64, whether by XDP or by the kernel, each of which takes one
+ * Wraps a packet for the node at address `to.node`. It leaves with TTL 64, whether by XDP or by the kernel, each of which takes one
  * off; the kernel takes it because the outer MAC addresses are those with which the frame came. What the frame had behind the IP
  * packet stays behind the wrap.
  */
@@ -37,16 +41,17 @@ export function wrap(
   ip: Ipv4View,
   tuple: Tuple,
   direction: Direction,
-  owner: number,
+  to: { readonly node: number; readonly mark: Mark },
 ): Buffer {
   const inner = Buffer.from(frame.subarray(0, ETHERNET_BYTES + ip.totalBytes));
-  writeMac(inner, 0, INNER_DESTINATION);
+  const [destination] = [...INNER_DESTINATION].find(([, mark]) => mark === to.mark)!;
+  writeMac(inner, 0, destination);
   writeMac(inner, 6, INNER_SOURCE[direction]);
   return buildPacket({
     ethernet: { destination: readMac(frame, 0), source: readMac(frame, 6) },
     ip: {
       source: config.address,
-      destination: owner,
+      destination: to.node,
       ttl: 65,
       tos: 0,
       identification: 0,
@@ -84,7 +89,13 @@ export function isWrapped(config: ModelConfig, frame: Buffer, ip: Ipv4View): boo
 }
 
 export type Unwrapped =
-  | { readonly kind: "packet"; readonly frame: Buffer; readonly ip: Ipv4View; readonly direction: Direction }
+  | {
+      readonly kind: "packet";
+      readonly frame: Buffer;
+      readonly ip: Ipv4View;
+      readonly direction: Direction;
+      readonly mark: Mark;
+    }
   /** The answer to a probe, to be sent out of the interface that the probe came from. */
   | { readonly kind: "probe"; readonly answer: Buffer }
   | { readonly kind: "bad" };
@@ -107,12 +118,13 @@ export function unwrap(config: ModelConfig, frame: Buffer, ip: Ipv4View): Unwrap
   if (payload.readUInt32BE(4) !== FABRIC_NETWORK || udpBytes !== ip.payloadBytes) return BAD;
   if (vxlan.frame.length < ETHERNET_BYTES + 20) return BAD;
   const direction = directionOf(readMac(vxlan.frame, 6));
-  if (!direction || readMac(vxlan.frame, 0) !== INNER_DESTINATION) return BAD;
+  const mark = INNER_DESTINATION.get(readMac(vxlan.frame, 0));
+  if (!direction || !mark) return BAD;
   const inner = Buffer.from(frame.subarray(WRAP_BYTES));
   const parsed = parseIpv4(inner);
   if (!parsed.ok) return BAD;
   frame.copy(inner, 0, 0, ETHERNET_BYTES);
-  return { kind: "packet", frame: inner, ip: parsed.ip, direction };
+  return { kind: "packet", frame: inner, ip: parsed.ip, direction, mark };
 }
 
 function directionOf(mac: string): Direction | undefined {

@@ -5,7 +5,8 @@
 import { type Ipv4View, parseIpv4 } from "../packet.ts";
 import { prohibitedFor, resetFor, tooBigFor } from "./answers.ts";
 import { type Classified, classify, findQuoted, type Quoted } from "./classify.ts";
-import { admittedBy, answeredThrough } from "./mappings.ts";
+import { admittedBy, answeredThrough, coveringMapping } from "./mappings.ts";
+import { type Mark, turnOf } from "./moves.ts";
 import type { Indexed } from "./records.ts";
 import { findSession, notePacket, openingOf, openSession } from "./sessions.ts";
 import {
@@ -16,7 +17,7 @@ import {
   type Gateway,
   gatewayOfSource,
   type ModelConfig,
-  ownerOfSlot,
+  placeOfSlot,
   type Role,
   type Session,
   type SlotName,
@@ -64,8 +65,7 @@ interface Directed {
   readonly frame: Buffer;
   readonly ip: Ipv4View;
   readonly direction: Direction;
-  /** It came from another node, which found that this one owns it. */
-  readonly unwrapped: boolean;
+  readonly mark: Mark;
   readonly now: number;
   readonly route: RouteLookup;
 }
@@ -80,7 +80,7 @@ export function step(config: ModelConfig, state: State, arrival: Arrival): Outco
   const { ip } = parsed;
   if (isWrapped(config, frame, ip)) return receiveWrapped(config, state, arrival, ip); // 3
   const direction = directionOf(config, role, ip); // 4
-  return handle(config, state, { frame, ip, direction, unwrapped: false, now, route });
+  return handle(config, state, { frame, ip, direction, mark: "direct", now, route });
 }
 
 function directionOf(config: ModelConfig, role: Role, ip: Ipv4View): Direction {
@@ -99,14 +99,14 @@ function receiveWrapped(config: ModelConfig, state: State, arrival: Arrival, out
       counters: ["probes_answered"],
     };
   }
-  const { frame, ip, direction } = content;
+  const { frame, ip, direction, mark } = content;
   const { now, route } = arrival;
-  return counted("unwrapped", handle(config, state, { frame, ip, direction, unwrapped: true, now, route }));
+  return counted("unwrapped", handle(config, state, { frame, ip, direction, mark, now, route }));
 }
 
 /** Steps 5 to 13. An established session is looked for first: it lives on when its source is not enrolled any more. */
 function handle(config: ModelConfig, state: State, packet: Directed): Outcome {
-  const { frame, ip, direction, unwrapped } = packet;
+  const { frame, ip, direction, mark } = packet;
   const classified = classify(frame, ip, direction);
   const session = classified.ok ? findSession(config, state, classified.tuple, direction) : undefined;
   if (classified.ok && session) {
@@ -121,7 +121,7 @@ function handle(config: ModelConfig, state: State, packet: Directed): Outcome {
   const gateway =
     direction === "outbound" ? gatewayOfSource(config, endpoint) : config.addresses.get(ip.destination);
   if (!gateway && !(direction === "inbound" && config.addresses.has(ip.destination))) {
-    return unwrapped ? drop(state, "drop_bad_wrap") : kernel(state, frame); // 5
+    return mark === "direct" ? kernel(state, frame) : drop(state, "drop_bad_wrap"); // 5
   }
   if (!classified.ok) return drop(state, classified.drop); // 6, 7
   if (ip.ttl <= 1) return kernel(state, frame); // 9
@@ -155,21 +155,23 @@ function handleUnknown(
   gateway: Gateway,
   classified: Known,
 ): Outcome {
-  const { direction, unwrapped } = packet;
-  const { tuple, quoted } = classified;
+  const { direction, mark } = packet;
+  const { tuple, tcpFlags, quoted } = classified;
   if (direction === "inbound" && !slotOfPublic(gateway, tuple.destination)) {
     return drop(state, "drop_no_session"); // 11
   }
   const slot = slotOf(gateway, tuple, direction);
-  const owner = slot && ownerOfSlot(config, slot);
-  if (!owner || owner.kind === "nobody") return drop(state, "drop_no_owner"); // 12
-  if (owner.kind === "peer") {
-    return unwrapped ? drop(state, "drop_not_owner") : steer(config, state, packet, tuple, owner.address);
-  }
+  const place = slot && placeOfSlot(config, slot);
+  if (!place) return drop(state, "drop_no_owner"); // 12
+  const isMiddle = quoted !== undefined || (tuple.protocol === "tcp" && openingOf(tcpFlags) !== "open");
+  const hasMapping = coveringMapping(config, state, gateway.behaviour, tuple) !== undefined;
+  const turn = turnOf(config, place, { direction, mark, isMiddle, hasMapping: !isMiddle && hasMapping });
+  if (turn.kind === "drop") return drop(state, turn.counter);
+  if (turn.kind === "send") return steer(config, state, packet, tuple, { node: turn.to, mark: turn.mark });
   if (quoted) return drop(state, "drop_no_session"); // 13
   return direction === "inbound"
     ? admit(config, state, packet, gateway, classified)
-    : begin(config, state, packet, gateway, slot, classified);
+    : begin(config, state, packet, gateway, place.standIn, classified);
 }
 
 /** Step 13: what has no session comes in if the filter lets it, and leaves nothing behind: only what the endpoint sends makes a session. */
@@ -191,7 +193,7 @@ function begin(
   state: State,
   packet: Directed,
   { behaviour }: Gateway,
-  slot: SlotName,
+  slot: SlotName | undefined,
   classified: Known,
 ): Outcome {
   const { tuple, tcpFlags } = classified;
@@ -201,7 +203,7 @@ function begin(
     if (!answers) return failFast(state, packet, behaviour.failFast.tcpReset);
     if (opening === "refuse") return passThrough(config, state, packet, answers);
   }
-  const opened = openSession(config, state, slot, tuple, opening === "accept", packet.now);
+  const opened = openSession(config, state, behaviour, slot, tuple, opening === "accept", packet.now);
   if (!opened.ok) return refuseFlow(config, state, packet, opened.drop, behaviour.failFast.icmpProhibited);
   const created = counted(
     "sessions_created",
@@ -234,11 +236,18 @@ function slotOf(gateway: Gateway, tuple: Tuple, direction: Direction): SlotName 
     : slotOfPublic(gateway, tuple.destination);
 }
 
-function steer(config: ModelConfig, state: State, packet: Directed, tuple: Tuple, owner: number): Outcome {
+function steer(
+  config: ModelConfig,
+  state: State,
+  packet: Directed,
+  tuple: Tuple,
+  to: { readonly node: number; readonly mark: Mark },
+): Outcome {
   const { frame, ip, direction, route } = packet;
-  const wrapped = wrap(config, frame, ip, tuple, direction, owner);
-  const sent = forward(wrapped, ip.totalBytes + WRAP_BYTES, route(owner));
+  const wrapped = wrap(config, frame, ip, tuple, direction, to);
+  const sent = forward(wrapped, ip.totalBytes + WRAP_BYTES, route(to.node));
   if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu - WRAP_BYTES, false);
+  if (to.mark !== "steered") return finish(state, sent, "passed_on");
   return finish(state, sent, direction === "outbound" ? "steered_out" : "steered_in");
 }
 

@@ -2,7 +2,7 @@
 import { hasRested } from "./mappings.ts";
 import { removeRecord } from "./records.ts";
 import { endSession } from "./sessions.ts";
-import { type Gateway, type ModelConfig, ownerOfSlot, type Session, type State } from "./state.ts";
+import { type Gateway, holdsSlot, type ModelConfig, type Session, type State } from "./state.ts";
 
 export interface Swept {
   readonly state: State;
@@ -28,7 +28,7 @@ export function sweep(config: ModelConfig, state: State, now: number): Swept {
 
 function isOver(config: ModelConfig, session: Session, now: number): boolean {
   const gateway = config.gateways.get(session.slot.gateway);
-  if (!gateway || ownerOfSlot(config, session.slot).kind !== "self") return true;
+  if (!gateway || !holdsSlot(config, session.slot)) return true;
   return now - lastRefreshed(gateway, session) >= timeoutSeconds(gateway, session) * 1000;
 }
 

@@ -6,6 +6,7 @@ import type { Allocation } from "../../model/allocation.ts";
 import { address, formatAddress } from "../../model/ipv4.ts";
 import type { NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
+import type { SlotMove } from "../../model/placement.ts";
 import { FABRIC_NETWORK, inboundSlot, slotsPerAddress } from "../../model/slots.ts";
 import { type StaticConfig, staticAddresses } from "../../model/static-mappings.ts";
 import {
@@ -62,7 +63,12 @@ export interface WorldGateway {
   readonly behaviour: NatBehaviour;
   /** owners[address index][slot number] is an index into the world's nodes, or NOBODY. */
   readonly owners: readonly (readonly number[])[];
+  /** moves[address index]: of slots that have moved; none unless given. */
+  readonly moves?: readonly (readonly (WorldMove & { readonly slot: number })[])[];
 }
+
+/** `from` is an index into the world's nodes. */
+export type WorldMove = Pick<SlotMove, "from" | "phase">;
 
 export interface World {
   readonly nodes: readonly WorldNode[];
@@ -76,6 +82,8 @@ export interface World {
   readonly remotes: readonly number[];
   /** Whether nodes have one interface for everything. */
   readonly oneInterface: boolean;
+  /** Nodes that are dead in the eyes of the others; none unless given. */
+  readonly dead?: readonly number[];
 }
 
 /** What the planner would publish for a node of the world. */
@@ -110,6 +118,7 @@ export function nodeConfigOf(
         address: formatAddress(publicAddress),
         owners: [...gateway.owners[i]!],
         backups: gateway.owners[i]!.map((owner) => (owner + 1) % world.nodes.length),
+        moves: (gateway.moves?.[i] ?? []).map((move) => ({ ...move, until: "" })),
       })),
     })),
   };
@@ -157,7 +166,10 @@ function found(ifindex: number): Route {
 
 /** The configuration of a node of the world, as the model takes it. */
 export function configOf(world: World, nodeIndex: number): ModelConfig {
-  return modelConfig(nodeConfigOf(world, nodeIndex), world.nodes[nodeIndex]!.name, world.maxRecords);
+  const dead = new Set(
+    (world.dead ?? []).flatMap((n) => (n === nodeIndex ? [] : (world.nodes[n]?.address ?? []))),
+  );
+  return modelConfig(nodeConfigOf(world, nodeIndex), world.nodes[nodeIndex]!.name, world.maxRecords, dead);
 }
 
 /** A source port that endpoints like. */
@@ -181,13 +193,18 @@ export function ownerOfPublic(world: World, publicAddress: number, port: number)
   return gateway.owners[gateway.addresses.indexOf(publicAddress)]?.[slot];
 }
 
-/** The world in which a slot has another owner. A slot that does not exist changes nothing. */
-export function moveSlot(world: World, slot: SlotName, owner: number): World {
+/** The world in which a slot has another owner, and is in this move or in none. A slot that does not exist changes nothing. */
+export function moveSlot(world: World, slot: SlotName, owner: number, move?: WorldMove): World {
   const gateways = world.gateways.map((gateway) => {
     const index = gateway.id === slot.gateway ? gateway.addresses.indexOf(slot.address) : -1;
     if (index < 0 || slot.number >= slotsPerAddress(gateway.portsPerSlot)) return gateway;
     const owners = gateway.owners.map((row, i) => (i === index ? row.with(slot.number, owner) : row));
-    return { ...gateway, owners };
+    const moves = gateway.addresses.map((_, i) => {
+      const row = gateway.moves?.[i] ?? [];
+      const others = i === index ? row.filter((m) => m.slot !== slot.number) : row;
+      return i === index && move ? [...others, { ...move, slot: slot.number }] : others;
+    });
+    return { ...gateway, owners, moves };
   });
   return { ...world, gateways };
 }

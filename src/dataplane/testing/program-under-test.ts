@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { formatAddress } from "../../model/ipv4.ts";
 import { swap16, swap32 } from "../btf.ts";
 import { readCounters } from "../counter-list.ts";
+import { writeDeadNodes } from "../dead-nodes.ts";
 import {
   ensurePinFolder,
   type KernelMaps,
@@ -94,6 +95,11 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
 
   const reprogram = (world: World, node: number) => {
     reconcileMaps(maps, codecs, nodeConfigOf(world, node), world.nodes[node]!.name, [], 0);
+    const dead = (world.dead ?? []).flatMap((n) =>
+      n === node ? [] : formatAddress(world.nodes[n]!.address),
+    );
+    const hour = 3_600_000_000_000n;
+    writeDeadNodes(maps, dead, process.hrtime.bigint() + hour);
   };
   return {
     reprogram,
