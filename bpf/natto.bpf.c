@@ -84,9 +84,10 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 		turn = inbound_turn(slot, mark);
 	} else {
 		int is_middle = p->quoted || opening_of(p) != OPENS;
-		int may_know = slot->previous != NOBODY || mark >= HANDED_ON;
+		int may_know = gateway && (slot->previous != NOBODY || mark >= HANDED_ON);
+		int has_mapping = !is_middle && may_know && covering_mapping(p, network, gateway);
 
-		turn = outbound_turn(slot, is_middle, !is_middle && may_know && covering_mapping(p, network, gateway) != 0, mark);
+		turn = outbound_turn(slot, is_middle, has_mapping, mark);
 	}
 	if (turn.node != SELF) {
 		struct node *node = bpf_map_lookup_elem(&nodes, &turn.node);
