@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { enterSandbox } from "../dataplane/testing/sandbox.ts";
-import { until } from "../store/fixtures.ts";
+import { rejectsWith, until } from "../store/fixtures.ts";
 import { askBird } from "./bird-control.ts";
 import { birdFiles, birdPid, killBird } from "./bird-daemon.ts";
 import { testRouter } from "./contract.ts";
@@ -110,5 +110,19 @@ test("protocols that somebody disabled are enabled again", async () => {
   await sessionWith({}, ({ up }) => up);
   await askBird(files.socket, ["disable session_inside"]);
   await sessionWith({}, ({ up }) => !up);
+  await sessionWith({}, ({ up }) => up);
+});
+
+test("a BIRD that stands still is given three chances, then ended and started anew", async () => {
+  await sessionWith({}, ({ up }) => up);
+  const wish = { routing: ROUTING, node: NODE, announce: ANNOUNCE };
+  const router = openRouter(stateFolder);
+  const pid = birdPid(files);
+  assert(pid !== undefined);
+  process.kill(pid, "SIGSTOP");
+  for (let silence = 1; silence < 3; silence++) await rejectsWith(router.ensure(wish), "Unavailable");
+  assert.match((await router.ensure(wish)).join(), /^killed a BIRD that did not answer/);
+  await until(() => birdPid(files) === undefined, "it is gone");
+  assert.deepEqual(await router.ensure(wish), ["started BIRD"]);
   await sessionWith({}, ({ up }) => up);
 });
