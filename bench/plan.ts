@@ -54,7 +54,7 @@ function makeCloud(cellCount: number): PlanInput {
     }
   }
   const pools: AddressPool[] = [declare("AddressPool", "public", { cidrs: ["198.18.0.0/16"] })];
-  return { cells, nodes, pools, gateways, placements: [], members };
+  return { cells, nodes, pools, gateways, floats: [], forwards: [], placements: [], members };
 }
 
 /** The input of the next plan, after the store has taken what was planned. */

@@ -5,6 +5,8 @@ import { type Kind, kindInfo, type ObjectOf } from "../model/kinds.ts";
 import type { Condition } from "../model/meta.ts";
 import { GATEWAY_READY } from "../model/nat-gateway.ts";
 import { NOBODY } from "../model/placement.ts";
+import { formatPorts, portCount } from "../model/port-forward.ts";
+import { STATIC_READY } from "../model/static-mappings.ts";
 import { formatAge } from "./age.ts";
 
 export interface Column<K extends Kind> {
@@ -54,6 +56,27 @@ const COLUMNS: { readonly [K in Kind]: readonly Column<K>[] } = {
     { header: "SLOTS", wide: true, cell: ({ status }) => slotCounts(status?.owners ?? {}) },
     { header: "PORTS/SLOT", wide: true, cell: ({ spec }) => `${spec.ports.perSlot}` },
     { header: "POOL", wide: true, cell: ({ spec }) => spec.addresses.pool },
+    { header: "TROUBLE", wide: true, cell: ({ status }) => trouble(status?.conditions) },
+  ],
+  FloatingAddress: [
+    { header: "CELL", cell: ({ spec }) => spec.cell },
+    { header: "READY", cell: ({ status }) => conditionStatus(status?.conditions, STATIC_READY) },
+    { header: "ADDRESS", cell: ({ status }) => status?.address ?? "" },
+    { header: "INSIDE", cell: ({ spec }) => spec.inside },
+    { header: "POOL", wide: true, cell: ({ spec }) => spec.pool },
+    { header: "TROUBLE", wide: true, cell: ({ status }) => trouble(status?.conditions) },
+  ],
+  PortForward: [
+    { header: "CELL", cell: ({ spec }) => spec.cell },
+    { header: "READY", cell: ({ status }) => conditionStatus(status?.conditions, STATIC_READY) },
+    { header: "PROTOCOL", cell: ({ spec }) => spec.protocol },
+    { header: "ADDRESS", cell: ({ status }) => status?.address ?? "" },
+    { header: "PORTS", cell: ({ spec }) => formatPorts(spec.port, portCount(spec)) },
+    {
+      header: "INSIDE",
+      cell: ({ spec }) => `${spec.inside.address}:${formatPorts(spec.inside.port, portCount(spec))}`,
+    },
+    { header: "FROM", wide: true, cell: ({ spec }) => spec.public.gateway ?? spec.public.pool ?? "" },
     { header: "TROUBLE", wide: true, cell: ({ status }) => trouble(status?.conditions) },
   ],
   Placement: [

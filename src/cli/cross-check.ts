@@ -3,6 +3,7 @@ import type { FieldError, NattoError } from "../errors.ts";
 import type { AnyObject, Kind, ObjectOf } from "../model/kinds.ts";
 import { nameOf } from "../model/validate.ts";
 import { gatewayFaults, nodeFaults, poolFaults } from "../server/admission.ts";
+import { floatFaults, forwardFaults, type Holders } from "../server/static-admission.ts";
 import { type CheckedManifest, manifestError } from "./manifest.ts";
 
 export interface CrossChecked {
@@ -26,17 +27,32 @@ export function crossCheck(manifests: readonly CheckedManifest[]): CrossChecked 
   return { valid, faults };
 }
 
+function holdersAmong(objects: readonly AnyObject[]): Holders {
+  return {
+    placements: [],
+    floats: ofKind(objects, "FloatingAddress"),
+    forwards: ofKind(objects, "PortForward"),
+  };
+}
+
+function poolNamed(objects: readonly AnyObject[], name: string | undefined) {
+  return ofKind(objects, "AddressPool").find(({ metadata }) => metadata.name === name);
+}
+
 function faultsAmong(object: AnyObject, objects: readonly AnyObject[]): readonly FieldError[] {
   switch (object.kind) {
     case "AddressPool":
-      return poolFaults(object, ofKind(objects, "AddressPool"), []);
+      return poolFaults(object, ofKind(objects, "AddressPool"), holdersAmong(objects));
     case "GatewayNode": {
       const cell = ofKind(objects, "Cell").find(({ metadata }) => metadata.name === object.spec.cell);
       return nodeFaults(object, ofKind(objects, "GatewayNode"), cell);
     }
+    case "FloatingAddress":
+      return floatFaults(object, holdersAmong(objects), poolNamed(objects, object.spec.pool));
+    case "PortForward":
+      return forwardFaults(object, holdersAmong(objects), poolNamed(objects, object.spec.public.pool));
     case "NatGateway": {
-      const pools = ofKind(objects, "AddressPool");
-      const pool = pools.find(({ metadata }) => metadata.name === object.spec.addresses.pool);
+      const pool = poolNamed(objects, object.spec.addresses.pool);
       return gatewayFaults(object, ofKind(objects, "NatGateway"), pool, []);
     }
     default:

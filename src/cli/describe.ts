@@ -1,6 +1,7 @@
 /** What `natto describe` knows about an object, from the object and from what is related to it. Pure. */
 import type { AddressPool } from "../model/address-pool.ts";
 import type { Cell } from "../model/cell.ts";
+import type { FloatingAddress } from "../model/floating-address.ts";
 import { type GatewayNode, NODE_READY, ZONE_LABEL } from "../model/gateway-node.ts";
 import type { AnyObject } from "../model/kinds.ts";
 import type { Lease } from "../model/lease.ts";
@@ -9,6 +10,7 @@ import { effectiveFiltering } from "../model/nat-behaviour.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Placement } from "../model/placement.ts";
+import { formatPorts, type PortForward, portCount } from "../model/port-forward.ts";
 import { formatAge } from "./age.ts";
 import { LAST_APPLIED } from "./apply.ts";
 import type { Facts, Row } from "./facts.ts";
@@ -34,6 +36,9 @@ export function describe(object: AnyObject, related: Related, now: number): Fact
       return { ...identity(object, now), ...poolFacts(object, related, now) };
     case "NatGateway":
       return { ...identity(object, now), ...gatewayFacts(object, related, now) };
+    case "FloatingAddress":
+    case "PortForward":
+      return { ...identity(object, now), ...staticFacts(object, now) };
     case "Placement":
       return { ...identity(object, now), ...placementFacts(object) };
     case "NodeConfig":
@@ -60,6 +65,27 @@ function identity({ kind, metadata }: AnyObject, now: number): Facts {
     generation: metadata.generation,
     labels: metadata.labels,
     annotations,
+  };
+}
+
+function staticFacts(object: FloatingAddress | PortForward, now: number): Facts {
+  const { spec, status } = object;
+  const common = { cell: spec.cell, publicAddress: status?.address ?? "none" };
+  const own =
+    object.kind === "FloatingAddress"
+      ? { pool: object.spec.pool, inside: object.spec.inside }
+      : forwardFacts(object);
+  return { ...common, ...own, conditions: conditionRows(status?.conditions, now) };
+}
+
+function forwardFacts({ metadata, spec }: PortForward): Facts {
+  const count = portCount(spec);
+  const { gateway, pool } = spec.public;
+  return {
+    from: gateway === undefined ? `AddressPool ${pool}` : `NatGateway ${metadata.namespace}/${gateway}`,
+    protocol: spec.protocol,
+    ports: formatPorts(spec.port, count),
+    inside: `${spec.inside.address}:${formatPorts(spec.inside.port, count)}`,
   };
 }
 

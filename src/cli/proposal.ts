@@ -88,21 +88,26 @@ function withObjects(input: PlanInput, objects: readonly ProposedObject[]): Plan
     nodes: merge("GatewayNode", input.nodes),
     pools: merge("AddressPool", input.pools),
     gateways: merge("NatGateway", input.gateways),
+    floats: merge("FloatingAddress", input.floats),
+    forwards: merge("PortForward", input.forwards),
   };
 }
 
 async function readInput(store: Store): Promise<PlanInput> {
   const heard = await listen(store);
   const list = async <K extends Kind>(kind: K) => (await store.list({ kind })).items;
-  const [cells, nodes, pools, gateways, placements] = await Promise.all([
+  const [cells, nodes, pools, gateways, floats, forwards, placements] = await Promise.all([
     list("Cell"),
     list("GatewayNode"),
     list("AddressPool"),
     list("NatGateway"),
+    list("FloatingAddress"),
+    list("PortForward"),
     list("Placement"),
   ]);
   const weighed = weighLosses(new Map(), doubtInput({ cells, nodes, placements }, heard, performance.now()));
-  return { cells, nodes, pools, gateways, placements, members: weighed.members, doubted: weighed.doubted };
+  const { members, doubted } = weighed;
+  return { cells, nodes, pools, gateways, floats, forwards, placements, members, doubted };
 }
 
 const LOOK_MS = 50;

@@ -23,7 +23,7 @@ interface WhoisOptions {
 export function whoisCommand(): Command {
   return withConnection(new Command("whois"))
     .description(
-      "Who holds a public address and port now: gateway, slot, ports, owner, next in line, endpoints. And the reverse: the public address and ports of an endpoint.",
+      "Who holds a public address and port now: gateway, slot, ports, owner, next in line, endpoints; or the host with that floating address or forward. And the reverse: the public address and ports of an endpoint.",
     )
     .argument("<address>", "PUBLIC-ADDRESS:PORT, PUBLIC-ADDRESS or INSIDE-ADDRESS")
     .addOption(
@@ -36,16 +36,23 @@ export function whoisCommand(): Command {
     .action(async (address: string, { protocol, output }: WhoisOptions, command: Command) => {
       const question = parseQuestion(address);
       const answers = await withStore(command, async (store) => {
-        const [gateways, placements, pools] = await Promise.all([
+        const [gateways, placements, pools, floats, forwards] = await Promise.all([
           store.list({ kind: "NatGateway" }),
           store.list({ kind: "Placement" }),
           store.list({ kind: "AddressPool" }),
+          store.list({ kind: "FloatingAddress" }),
+          store.list({ kind: "PortForward" }),
         ]);
-        return whois(question, {
-          gateways: gateways.items,
-          placements: placements.items,
-          pools: pools.items,
-        });
+        return whois(
+          { ...question, protocol },
+          {
+            gateways: gateways.items,
+            placements: placements.items,
+            pools: pools.items,
+            floats: floats.items,
+            forwards: forwards.items,
+          },
+        );
       });
       const facts = answers.map((answer) => answerFacts(answer, protocol));
       if (output === "table") print(facts.map(factsText).join("\n"));
@@ -68,6 +75,10 @@ function answerFacts(answer: WhoisAnswer, protocol: Protocol): Facts {
         endpoints: first,
         ...(tried < total ? { endpointsTried: `${tried} of ${total}` } : {}),
       };
+    }
+    case "static": {
+      const { question: _, kind, name, ...rest } = answer;
+      return { [kind === "FloatingAddress" ? "floatingAddress" : "portForward"]: name, ...rest };
     }
     case "endpoint": {
       const { question: _, endpoint, source, ...slot } = answer;

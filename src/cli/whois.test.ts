@@ -3,13 +3,15 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { NattoError } from "../errors.ts";
 import type { AddressPool } from "../model/address-pool.ts";
+import type { FloatingAddress } from "../model/floating-address.ts";
 import { cidr, formatAddress } from "../model/ipv4.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { Placement } from "../model/placement.ts";
+import type { PortForward } from "../model/port-forward.ts";
 import { slotsPerAddress } from "../model/slots.ts";
 import { validateObject } from "../model/validate.ts";
 import { mergedPorts, NOBODY_TEXT, slotsByOwner } from "./owned-slots.ts";
-import { MAX_ENDPOINTS_TRIED, type Plans, parseQuestion, whois } from "./whois.ts";
+import { MAX_ENDPOINTS_TRIED, type Plans, parseQuestion, type WhoisAnswer, whois } from "./whois.ts";
 
 const PER_SLOT = 1024;
 const SLOTS = slotsPerAddress(PER_SLOT);
@@ -55,7 +57,15 @@ function plans(...placements: readonly ReturnType<typeof placed>[]): Plans {
     gateways: placements.map(({ gateway }) => gateway),
     placements: placements.map(({ placement }) => placement),
     pools: [POOL],
+    floats: [],
+    forwards: [],
   };
+}
+
+/** The gateway of an answer that is about one. */
+function gatewayIn(answer: WhoisAnswer): string {
+  assert(answer.question !== "static");
+  return answer.gateway;
 }
 
 const web = placed("web", "main", "10.0.0.0/24", ["203.0.113.1", "203.0.113.2"]);
@@ -147,7 +157,7 @@ test("an endpoint that two cells serve has an answer for each", () => {
   const other = placed("lab", "test", "10.0.0.0/24", ["203.0.113.3"]);
   const answers = ask("10.0.0.5", plans(web, other));
   assert.deepEqual(
-    answers.map(({ cell, gateway }) => [cell, gateway]),
+    answers.map((answer) => [answer.cell, gatewayIn(answer)]),
     [
       ["main", "team-a/web"],
       ["test", "team-a/lab"],
@@ -158,14 +168,8 @@ test("an endpoint that two cells serve has an answer for each", () => {
 test("of two gateways in one cell the one with the longer prefix serves the endpoint, as on the nodes", () => {
   const narrow = placed("narrow", "main", "10.0.0.0/28", ["203.0.113.3"]);
   for (const known of [plans(web, narrow), plans(narrow, web)]) {
-    assert.deepEqual(
-      ask("10.0.0.5", known).map(({ gateway }) => gateway),
-      ["team-a/narrow"],
-    );
-    assert.deepEqual(
-      ask("10.0.0.50", known).map(({ gateway }) => gateway),
-      ["team-a/web"],
-    );
+    assert.deepEqual(ask("10.0.0.5", known).map(gatewayIn), ["team-a/narrow"]);
+    assert.deepEqual(ask("10.0.0.50", known).map(gatewayIn), ["team-a/web"]);
   }
 });
 
@@ -278,4 +282,42 @@ test("an endpoint whose flows are spread has all slots of one address, and each 
   const [back] = ask(`${forward.publicAddress}:50000`, plans(proxy));
   assert(back?.question === "port");
   assert(back.endpoints.first.includes("10.6.0.1"));
+});
+
+test("a floating address is its host's, whichever way one asks, and a forwarded port is its target's", () => {
+  const status = (address: string) => ({ observedGeneration: 1, address, conditions: [] });
+  const host = { cell: "main", pool: "public", inside: "10.0.0.9" };
+  const float = {
+    ...(object("FloatingAddress", "host", host, "team-a") as FloatingAddress),
+    status: status("203.0.113.9"),
+  };
+  const range = {
+    ...{ cell: "main", protocol: "tcp", public: { gateway: "web" }, port: 8000, lastPort: 8001 },
+    inside: { address: "10.0.0.5", port: 80 },
+  };
+  const forward = {
+    ...(object("PortForward", "api", range, "team-a") as PortForward),
+    status: status("203.0.113.1"),
+  };
+  const known = { ...plans(web), floats: [float], forwards: [forward] };
+  for (const text of ["203.0.113.9", "203.0.113.9:22", "10.0.0.9"]) {
+    const [answer, ...others] = ask(text, known);
+    assert(answer?.question === "static" && others.length === 0);
+    assert.deepEqual(
+      [answer.name, answer.publicAddress, answer.inside],
+      ["team-a/host", "203.0.113.9", "10.0.0.9"],
+    );
+  }
+  const [answer] = ask("203.0.113.1:8001", known);
+  assert(answer?.question === "static");
+  assert.deepEqual([answer.name, answer.ports, answer.inside], ["team-a/api", "8000-8001", "10.0.0.5:80-81"]);
+  assert.equal(ask("203.0.113.1:8002", known)[0]?.question, "port");
+  assert.deepEqual(
+    ask("203.0.113.1", known).map(({ question }) => question),
+    ["static", "public-address"],
+  );
+  assert.deepEqual(
+    ask("10.0.0.5", known).map(({ question }) => question),
+    ["static", "endpoint"],
+  );
 });

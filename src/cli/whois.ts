@@ -5,6 +5,7 @@
 import { NattoError } from "../errors.ts";
 import type { AddressPool } from "../model/address-pool.ts";
 import { DEFAULT_ALLOCATION, endpointOfPort, outboundPorts, type Pool } from "../model/allocation.ts";
+import type { FloatingAddress } from "../model/floating-address.ts";
 import {
   address as addressNumber,
   type Cidr,
@@ -16,6 +17,7 @@ import {
 } from "../model/ipv4.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { PlacedAddress, Placement } from "../model/placement.ts";
+import type { PortForward } from "../model/port-forward.ts";
 import {
   FABRIC_NETWORK,
   FIRST_PORT,
@@ -25,6 +27,7 @@ import {
   slotPorts,
 } from "../model/slots.ts";
 import { formatRange, mergedPorts, nodeName, slotsByOwner } from "./owned-slots.ts";
+import { type StaticAnswer, whoisStatic } from "./whois-static.ts";
 
 /** At most so many addresses of a gateway's sources are tried to find the endpoints of a slot. */
 export const MAX_ENDPOINTS_TRIED = 1 << 20;
@@ -38,6 +41,8 @@ export interface WhoisQuestion {
   readonly address: number;
   /** A TCP or UDP port, or an ICMP identifier; undefined: the whole address. */
   readonly port: number | undefined;
+  /** Undefined: of forwards, those of all protocols are meant. */
+  readonly protocol?: Protocol | undefined;
 }
 
 /** What is declared and planned now. */
@@ -45,6 +50,8 @@ export interface Plans {
   readonly gateways: readonly NatGateway[];
   readonly placements: readonly Placement[];
   readonly pools: readonly AddressPool[];
+  readonly floats: readonly FloatingAddress[];
+  readonly forwards: readonly PortForward[];
 }
 
 export interface SlotAnswer {
@@ -77,6 +84,7 @@ export interface OwnersAnswer {
 }
 
 export type WhoisAnswer =
+  | ({ readonly question: "static" } & StaticAnswer)
   | ({ readonly question: "port"; readonly port: number; readonly endpoints: Endpoints } & SlotAnswer)
   | ({ readonly question: "public-address" } & OwnersAnswer)
   | ({ readonly question: "endpoint"; readonly endpoint: string; readonly source: string } & SlotAnswer)
@@ -107,6 +115,16 @@ export function parseQuestion(text: string): WhoisQuestion {
 export function whois(question: WhoisQuestion, plans: Plans): WhoisAnswer[] {
   const { address, port } = question;
   const text = formatAddress(address);
+  const statics = whoisStatic(question, plans).map((answer) => ({ question: "static" as const, ...answer }));
+  // A floating address is its host's alone, and so is a port that is forwarded.
+  if (statics.some(({ kind }) => kind === "FloatingAddress")) return statics;
+  if (statics.length > 0 && port !== undefined) return statics;
+  const answers = whoisSlots(question, plans, text);
+  if (answers.length + statics.length > 0) return [...statics, ...answers];
+  throw notHeld(address, plans);
+}
+
+function whoisSlots({ address, port }: WhoisQuestion, plans: Plans, text: string): WhoisAnswer[] {
   for (const placement of plans.placements) {
     const index = placement.spec.addresses.findIndex((placed) => placed.address === text);
     if (index < 0) continue;
@@ -114,9 +132,7 @@ export function whois(question: WhoisQuestion, plans: Plans): WhoisAnswer[] {
     if (port === undefined) return [{ question: "public-address", ...ownersAnswer(placement, placed) }];
     return [whoisPort(placement, index, port, plans.gateways)];
   }
-  const answers = whoisEndpoint(address, plans);
-  if (answers.length > 0) return answers;
-  throw notHeld(address, plans);
+  return whoisEndpoint(address, plans);
 }
 
 function whoisPort(

@@ -38,6 +38,8 @@ export async function readAll(store: Store): Promise<Stored> {
     nodes: await list("GatewayNode"),
     pools: await list("AddressPool"),
     gateways: await list("NatGateway"),
+    floats: await list("FloatingAddress"),
+    forwards: await list("PortForward"),
     placements: await list("Placement"),
     nodeConfigs: await list("NodeConfig"),
     rollouts: await list("Rollout"),

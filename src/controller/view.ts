@@ -30,6 +30,8 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
     GatewayNode: openMirror(store, { kind: "GatewayNode" }, options),
     AddressPool: openMirror(store, { kind: "AddressPool" }, options),
     NatGateway: openMirror(store, { kind: "NatGateway" }, options),
+    FloatingAddress: openMirror(store, { kind: "FloatingAddress" }, options),
+    PortForward: openMirror(store, { kind: "PortForward" }, options),
     Placement: openMirror(store, { kind: "Placement" }, options),
     NodeConfig: openMirror(store, { kind: "NodeConfig" }, options),
     Rollout: openMirror(store, { kind: "Rollout" }, options),
@@ -45,6 +47,8 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
   follow(mirrors.Cell, onChange);
   follow(mirrors.AddressPool, onChange);
   follow(mirrors.NatGateway, onChange);
+  follow(mirrors.FloatingAddress, onChange);
+  follow(mirrors.PortForward, onChange);
   follow(mirrors.Placement, onChange);
   follow(mirrors.NodeConfig, onChange);
   follow(mirrors.Rollout, onChange);
@@ -96,6 +100,8 @@ export function openView(store: Store, onChange: () => void, options: MirrorOpti
       nodes: mirrors.GatewayNode.items(),
       pools: mirrors.AddressPool.items(),
       gateways: mirrors.NatGateway.items(),
+      floats: mirrors.FloatingAddress.items(),
+      forwards: mirrors.PortForward.items(),
       placements: mirrors.Placement.items(),
       nodeConfigs: mirrors.NodeConfig.items(),
       rollouts: mirrors.Rollout.items(),

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Members } from "../membership/membership.ts";
 import type { AddressPool } from "../model/address-pool.ts";
 import type { Cell } from "../model/cell.ts";
+import type { FloatingAddress } from "../model/floating-address.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { AnyObject } from "../model/kinds.ts";
 import type { Lease } from "../model/lease.ts";
@@ -10,6 +11,7 @@ import { API_VERSION, type Metadata, mergeConditions } from "../model/meta.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Placement } from "../model/placement.ts";
+import type { PortForward } from "../model/port-forward.ts";
 import type { Rollout, RolloutSpec } from "../model/rollout.ts";
 import { keyOfObject } from "../planner/order.ts";
 import type { NodeConfigSpec, Plan } from "../planner/plan.ts";
@@ -21,6 +23,8 @@ export interface Stored {
   readonly nodes: readonly GatewayNode[];
   readonly pools: readonly AddressPool[];
   readonly gateways: readonly NatGateway[];
+  readonly floats: readonly FloatingAddress[];
+  readonly forwards: readonly PortForward[];
   readonly placements: readonly Placement[];
   readonly nodeConfigs: readonly NodeConfig[];
   readonly rollouts: readonly Rollout[];
@@ -40,6 +44,7 @@ export type Write =
 
 /** In this order: a configuration never speaks of a placement, or follows from a step of a rollout, that is not stored. */
 export interface Writes {
+  /** Statuses of floating addresses and forwards too: they remember which address each was given. */
   readonly placements: readonly Write[];
   readonly rollouts: readonly Write[];
   readonly nodeConfigs: readonly Write[];
@@ -61,7 +66,7 @@ export function writesFor(
   rollouts: ReadonlyMap<string, RolloutSpec> = new Map(),
 ): Writes {
   return {
-    placements: placementWrites(plan, stored),
+    placements: [...placementWrites(plan, stored), ...staticWrites(plan, stored, now)],
     rollouts: rolloutWrites(rollouts, stored),
     nodeConfigs: nodeConfigWrites(plan, stored, sameConfig),
     statuses: statusWrites(plan, stored, now),
@@ -92,6 +97,20 @@ function placementWrites(plan: Plan, stored: Stored): Write[] {
     writes.push(deletion(placement, declared.has(key) ? undefined : { kind: "NatGateway", namespace, name }));
   }
   return writes;
+}
+
+function staticWrites(plan: Plan, stored: Stored, now: string): Write[] {
+  const planned = { FloatingAddress: plan.floats, PortForward: plan.forwards };
+  return [...stored.floats, ...stored.forwards].flatMap((object): Write[] => {
+    const found = planned[object.kind].get(keyOfObject(object));
+    if (!found) return [];
+    const { observedGeneration, address } = found;
+    const conditions = mergeConditions(object.status?.conditions ?? [], found.conditions, now);
+    const status = { observedGeneration, ...(address === undefined ? {} : { address }), conditions };
+    return isDeepStrictEqual(object.status, status)
+      ? []
+      : [{ action: "updateStatus", draft: { ...object, status } }];
+  });
 }
 
 function rolloutWrites(rollouts: ReadonlyMap<string, RolloutSpec>, stored: Stored): Write[] {

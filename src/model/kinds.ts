@@ -3,12 +3,14 @@ import type { z } from "zod";
 import { addressPoolSchema } from "./address-pool.ts";
 import { cellSchema } from "./cell.ts";
 import { epochSchema } from "./epoch.ts";
+import { floatingAddressSchema } from "./floating-address.ts";
 import { gatewayNodeSchema } from "./gateway-node.ts";
 import { leadershipSchema } from "./leadership.ts";
 import { leaseSchema } from "./lease.ts";
 import { natGatewaySchema } from "./nat-gateway.ts";
 import { nodeConfigSchema } from "./node-config.ts";
 import { placementSchema } from "./placement.ts";
+import { portForwardSchema } from "./port-forward.ts";
 import { rolloutSchema } from "./rollout.ts";
 
 const KIND_TABLE = {
@@ -33,6 +35,20 @@ const KIND_TABLE = {
     namespaced: true,
     system: false,
     schema: natGatewaySchema,
+  },
+  FloatingAddress: {
+    plural: "floatingaddresses",
+    short: ["float", "floats", "fa"],
+    namespaced: true,
+    system: false,
+    schema: floatingAddressSchema,
+  },
+  PortForward: {
+    plural: "portforwards",
+    short: ["forward", "forwards", "pf"],
+    namespaced: true,
+    system: false,
+    schema: portForwardSchema,
   },
   Placement: { plural: "placements", short: ["pl"], namespaced: true, system: true, schema: placementSchema },
   NodeConfig: {

@@ -6,8 +6,14 @@ import { z } from "zod";
 import { addressField, integerField, nameField, portField } from "./fields.ts";
 import { address } from "./ipv4.ts";
 
+/** Condition of a floating address or a forward that the nodes are told. */
+export const STATIC_READY = "Ready";
+
 /** Of one forward. Each is an entry of its own in the dataplane. */
 export const MAX_FORWARDED_PORTS = 1024;
+
+/** Floating addresses and forwarded ports that the nodes of a cell have room for; half of MAX_STATIC_MAPPINGS in bpf/static-mappings.h. */
+export const MAX_MAPPINGS_PER_CELL = 65_536;
 
 export const forwardProtocolField = z.enum(["tcp", "udp"]);
 

@@ -6,7 +6,7 @@ import { disjoint } from "./claims.ts";
 import { parseBlocks, parsePlaced } from "./parsed.ts";
 
 export interface AddressRequest {
-  /** The gateway. */
+  /** Of the object that asks; no two have the same. */
   readonly key: string;
   readonly pool: string;
   readonly count: number;
@@ -14,6 +14,8 @@ export interface AddressRequest {
   readonly previous: readonly PlacedAddress[];
   /** The pool is missing or broken: it keeps what it has, wherever that is from, and gets nothing. */
   readonly frozen: boolean;
+  /** This address and no other (`count` is 1). */
+  readonly wanted?: number | undefined;
 }
 
 export interface Grant {
@@ -54,11 +56,16 @@ export function allocate(requests: readonly AddressRequest[], pools: readonly Ad
   }
   const taken = new Set<number>();
   const kept = requests.map((request) => keep(request, stocks.get(request.pool), taken));
+  requests.forEach((request, i) => {
+    const wanted = takeWanted(request, stocks.get(request.pool), taken, kept[i]!.addresses);
+    if (wanted) kept[i] = { ...kept[i]!, addresses: wanted };
+  });
   const grants = new Map<string, Grant>();
   requests.forEach((request, i) => {
     const { addresses, withdrawn } = kept[i]!;
     const stock = request.frozen ? undefined : stocks.get(request.pool);
-    const fresh = stock ? take(stock, request.count - addresses.length, taken) : [];
+    const fresh =
+      stock && request.wanted === undefined ? take(stock, request.count - addresses.length, taken) : [];
     const missing = Math.max(0, request.count - addresses.length - fresh.length);
     if (stock) {
       stock.allocated += addresses.length + fresh.length;
@@ -84,6 +91,8 @@ function keep(
   request.previous.forEach(({ address: text }, i) => {
     const address = numbers[i]!;
     const valid = request.frozen || stock?.blocks.some((block) => cidrContains(block, address));
+    const unwanted = request.wanted !== undefined && request.wanted !== address;
+    if (unwanted) return;
     if (!valid || taken.has(address)) withdrawn.push(text);
     else if (addresses.length < request.count) {
       addresses.push(text);
@@ -91,6 +100,19 @@ function keep(
     }
   });
   return { addresses, withdrawn };
+}
+
+/** An address that is asked for by itself and not held yet; nobody who holds one loses it by that. */
+function takeWanted(
+  { wanted, frozen }: AddressRequest,
+  stock: Stock | undefined,
+  taken: Set<number>,
+  held: readonly string[],
+): readonly string[] | undefined {
+  if (wanted === undefined || frozen || held.length > 0 || taken.has(wanted)) return undefined;
+  if (!stock?.blocks.some((block) => cidrContains(block, wanted))) return undefined;
+  taken.add(wanted);
+  return [formatAddress(wanted)];
 }
 
 function take(stock: Stock, count: number, taken: Set<number>): readonly string[] {

@@ -3,12 +3,15 @@ import type { MemberState } from "../membership/membership.ts";
 import type { AddressPool } from "../model/address-pool.ts";
 import { DEFAULT_ALLOCATION } from "../model/allocation.ts";
 import { type Cell, DEFAULT_ROLLOUT } from "../model/cell.ts";
+import type { FloatingAddress } from "../model/floating-address.ts";
 import { type GatewayNode, ZONE_LABEL } from "../model/gateway-node.ts";
 import { API_VERSION, type Condition, type Metadata } from "../model/meta.ts";
 import { DEFAULT_BEHAVIOUR } from "../model/nat-behaviour.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import { NOBODY, type Placement } from "../model/placement.ts";
+import type { PortForward } from "../model/port-forward.ts";
 import type { PlacementSpec } from "./assignment.ts";
+import { keyOfObject } from "./order.ts";
 import type { Plan, PlanInput } from "./plan.ts";
 
 function metadata(name: string, namespace?: string, age = 0): Metadata {
@@ -96,6 +99,63 @@ export function gateway(name: string, traits: GatewayTraits = {}): NatGateway {
   };
 }
 
+export interface FloatTraits {
+  readonly cell?: string;
+  readonly pool?: string;
+  readonly address?: string;
+  readonly age?: number;
+}
+
+export function float(name: string, inside: string, traits: FloatTraits = {}): FloatingAddress {
+  const { address } = traits;
+  return {
+    apiVersion: API_VERSION,
+    kind: "FloatingAddress",
+    metadata: metadata(name, "t", traits.age),
+    spec: {
+      cell: traits.cell ?? "c1",
+      pool: traits.pool ?? "p1",
+      ...(address === undefined ? {} : { address }),
+      inside,
+    },
+  };
+}
+
+export interface ForwardTraits {
+  readonly port: number;
+  readonly lastPort?: number;
+  /** `address:port` */
+  readonly inside: string;
+  readonly protocol?: "tcp" | "udp";
+  /** Gateway `g1` unless this or a pool is given. */
+  readonly gateway?: string;
+  readonly pool?: string;
+  readonly address?: string;
+  readonly namespace?: string;
+  readonly age?: number;
+}
+
+export function forward(name: string, traits: ForwardTraits): PortForward {
+  const { port, lastPort, pool: from, address } = traits;
+  const [inside = "", insidePort] = traits.inside.split(":");
+  return {
+    apiVersion: API_VERSION,
+    kind: "PortForward",
+    metadata: metadata(name, traits.namespace ?? "t", traits.age),
+    spec: {
+      cell: "c1",
+      protocol: traits.protocol ?? "tcp",
+      public: {
+        ...(from === undefined ? { gateway: traits.gateway ?? "g1" } : { pool: from }),
+        ...(address === undefined ? {} : { address }),
+      },
+      port,
+      ...(lastPort === undefined ? {} : { lastPort }),
+      inside: { address: inside, port: Number(insidePort) },
+    },
+  };
+}
+
 /** A cloud of one cell and one pool, all of whose nodes are alive. */
 export function cloud(parts: Partial<PlanInput>): PlanInput {
   const nodes = parts.nodes ?? [];
@@ -103,6 +163,8 @@ export function cloud(parts: Partial<PlanInput>): PlanInput {
     cells: [cell("c1")],
     pools: [pool("p1", ["203.0.113.0/24"])],
     gateways: [],
+    floats: [],
+    forwards: [],
     placements: [],
     members: allAlive(nodes),
     ...parts,
@@ -121,7 +183,15 @@ export function publish(input: PlanInput, planned: Plan): PlanInput {
     const copy = structuredClone(spec);
     return { apiVersion: API_VERSION, kind: "Placement", metadata: metadata(name, namespace), spec: copy };
   });
-  return { ...input, placements };
+  const remembered = <S extends FloatingAddress | PortForward>(object: S, statuses: Plan["floats"]): S => {
+    const found = statuses.get(keyOfObject(object));
+    const conditions = (found?.conditions ?? []).map((c): Condition => ({ ...c, lastTransitionTime: "" }));
+    const address = found?.address === undefined ? {} : { address: found.address };
+    return { ...object, status: { observedGeneration: 1, ...address, conditions } };
+  };
+  const floats = input.floats.map((object) => remembered(object, planned.floats));
+  const forwards = input.forwards.map((object) => remembered(object, planned.forwards));
+  return { ...input, placements, floats, forwards };
 }
 
 /** `address/slot` → the name of its owner or backup; slots that have none are left out. */

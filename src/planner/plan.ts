@@ -16,6 +16,13 @@ import { buildFleet, compareFleets, type Fleet, type FleetChange } from "./fleet
 import { keyOfObject, type Verdict } from "./order.ts";
 import { hashText } from "./rendezvous.ts";
 import {
+  type CellStatics,
+  type DeclaredStatics,
+  planStatics,
+  requestStatics,
+  type StaticStatus,
+} from "./statics.ts";
+import {
   type CellStatus,
   cellStatus,
   countOwners,
@@ -28,7 +35,7 @@ import {
   poolStatus,
 } from "./statuses.ts";
 
-export interface PlanInput extends Declared {
+export interface PlanInput extends Declared, DeclaredStatics {
   /** What was planned before: the planner's memory. */
   readonly placements: readonly Placement[];
   readonly members: Members;
@@ -46,6 +53,8 @@ export interface Plan {
   /** Nodes of a cell that is missing although it is in operation: their configurations stay as they are (fail static). */
   readonly untouched: ReadonlySet<string>;
   readonly gateways: ReadonlyMap<string, GatewayStatus>;
+  readonly floats: ReadonlyMap<string, StaticStatus>;
+  readonly forwards: ReadonlyMap<string, StaticStatus>;
   readonly pools: ReadonlyMap<string, PoolStatus>;
   readonly cells: ReadonlyMap<string, CellStatus>;
   /** Node → condition, for those about which there is something to say. */
@@ -97,6 +106,7 @@ interface RememberedConfigs {
   readonly vxlanPort: number;
   readonly routing: CellRouting | undefined;
   readonly gateways: readonly GatewayConfig[];
+  readonly statics: CellStatics | undefined;
   readonly specs: ReadonlyMap<string, NodeConfigSpec>;
 }
 
@@ -107,17 +117,20 @@ function planOnce(input: PlanInput, before: Memory, after: Memory): Plan {
     const nodes = admissions.nodes.get(cell) ?? [];
     after.fleets.set(cell, buildFleet(cell, nodes, input.members, before.fleets.get(cell)));
   }
-  const allocation = allocateAddresses(admissions, previous);
+  const allocation = allocateAddresses(input, admissions, previous);
+  const statics = planStatics(input, admissions, allocation);
   const placed = placeGateways(admissions, allocation, previous, before, after);
   const operatingCells = new Set([...previous.values()].map((spec) => spec.cell));
   const missingCellInUse = (cell: string) => !admissions.cells.has(cell) && operatingCells.has(cell);
   return {
     placements: placed.placements,
-    nodeConfigs: configureNodes(admissions, placed.configs, before, after),
+    nodeConfigs: configureNodes(admissions, placed.configs, statics.ofCell, before, after),
     untouched: new Set(
       input.nodes.filter((n) => missingCellInUse(n.spec.cell)).map((node) => node.metadata.name),
     ),
     gateways: placed.statuses,
+    floats: statics.floats,
+    forwards: statics.forwards,
     ...sayStatuses(input, admissions, allocation, after.fleets),
     withdrawn: new Map(
       [...allocation.grants].filter(([, g]) => g.withdrawn.length > 0).map(([k, g]) => [k, g.withdrawn]),
@@ -126,7 +139,11 @@ function planOnce(input: PlanInput, before: Memory, after: Memory): Plan {
   };
 }
 
-function allocateAddresses(admissions: Admissions, previous: ReadonlyMap<string, PlacementSpec>): Allocation {
+function allocateAddresses(
+  declared: DeclaredStatics,
+  admissions: Admissions,
+  previous: ReadonlyMap<string, PlacementSpec>,
+): Allocation {
   const usable = new Set(admissions.acceptedPools.map((pool) => pool.metadata.name));
   const requests = admissions.gateways.flatMap((gateway) => {
     const key = keyOfObject(gateway);
@@ -135,7 +152,7 @@ function allocateAddresses(admissions: Admissions, previous: ReadonlyMap<string,
     const held = previous.get(key)?.addresses ?? [];
     return [{ key, pool, count, previous: held, frozen: !usable.has(pool) }];
   });
-  return allocate(requests, admissions.acceptedPools);
+  return allocate([...requests, ...requestStatics(declared, usable)], admissions.acceptedPools);
 }
 
 interface Placed {
@@ -274,6 +291,7 @@ function rememberChanges(): (before: Fleet, after: Fleet) => FleetChange {
 function configureNodes(
   admissions: Admissions,
   configsOfCell: ReadonlyMap<string, readonly GatewayConfig[]>,
+  staticsOfCell: ReadonlyMap<string, CellStatics>,
   before: Memory,
   after: Memory,
 ): ReadonlyMap<string, NodeConfigSpec> {
@@ -281,7 +299,8 @@ function configureNodes(
   for (const [name, cell] of admissions.cells) {
     const fleet = after.fleets.get(name)!;
     const gateways = configsOfCell.get(name) ?? [];
-    const shared = { fleet, vxlanPort: cell.spec.vxlan.port, routing: cell.spec.routing, gateways };
+    const { vxlan, routing } = cell.spec;
+    const shared = { fleet, vxlanPort: vxlan.port, routing, gateways, statics: staticsOfCell.get(name) };
     const known = before.configs.get(name);
     const current = known && isStillSo(known, shared) ? known : { ...shared, specs: configureCell(shared) };
     after.configs.set(name, current);
@@ -297,6 +316,7 @@ function isStillSo(known: RememberedConfigs, shared: SharedByCell): boolean {
     known.fleet === shared.fleet &&
     known.vxlanPort === shared.vxlanPort &&
     isDeepStrictEqual(known.routing, shared.routing) &&
+    isDeepStrictEqual(known.statics, shared.statics) &&
     sameList(known.gateways, shared.gateways)
   );
 }
@@ -304,7 +324,14 @@ function isStillSo(known: RememberedConfigs, shared: SharedByCell): boolean {
 function configureCell(cell: SharedByCell): ReadonlyMap<string, NodeConfigSpec> {
   const { fleet, vxlanPort, gateways } = cell;
   const peers = fleet.nodes.map(({ name, address }) => ({ name, address }));
-  const shared = { cell: fleet.cell, vxlan: { port: vxlanPort }, gateways: [...gateways] };
+  const { floatingAddresses = [], portForwards = [] } = cell.statics ?? {};
+  const shared = {
+    cell: fleet.cell,
+    vxlan: { port: vxlanPort },
+    gateways: [...gateways],
+    ...(floatingAddresses.length > 0 ? { floatingAddresses: [...floatingAddresses] } : {}),
+    ...(portForwards.length > 0 ? { portForwards: [...portForwards] } : {}),
+  };
   return new Map(
     fleet.nodes.map(({ name, address, interfaces, routing: own }, i) => {
       const routing = resolveRouting(cell.routing, own);

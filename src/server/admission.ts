@@ -5,12 +5,15 @@
 import type { FieldError } from "../errors.ts";
 import type { AddressPool } from "../model/address-pool.ts";
 import type { Cell } from "../model/cell.ts";
+import type { FloatingAddress } from "../model/floating-address.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import { address, type Cidr, cidr, cidrContains, cidrSize, cidrsOverlap } from "../model/ipv4.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { Placement } from "../model/placement.ts";
+import type { PortForward } from "../model/port-forward.ts";
 import { nodeRoutingFaults } from "../model/routing.ts";
 import { nameOf } from "../model/validate.ts";
+import { type Holders, holdingsOf } from "./static-admission.ts";
 
 /** At most so many faults of one rule are listed; more would only hide the first. */
 const MAX_FAULTS = 10;
@@ -19,21 +22,18 @@ const MAX_FAULTS = 10;
 export function poolFaults(
   pool: AddressPool,
   pools: readonly AddressPool[],
-  placements: readonly Placement[],
+  holders: Holders,
 ): readonly FieldError[] {
   const others = pools.filter((other) => other.metadata.name !== pool.metadata.name);
   const blocks = blocksOf(pool.spec.cidrs);
-  const lost = placements
-    .filter((placement) => placement.spec.pool === pool.metadata.name)
-    .flatMap((placement) =>
-      placement.spec.addresses.map((placed) => ({ placement, address: placed.address })),
-    )
-    .filter((used) => !blocks.some((block) => cidrContains(block, address(used.address))))
+  const lost = holdingsOf(holders)
+    .filter((held) => held.pool === pool.metadata.name)
+    .filter((held) => !blocks.some((block) => cidrContains(block, address(held.address))))
     .slice(0, MAX_FAULTS)
-    .map((used) => ({
+    .map((held) => ({
       field: "spec.cidrs",
-      message: `${used.address} is in use by NatGateway ${qualifiedName(used.placement)} and would no longer be in the pool`,
-      remedy: "keep its block, or move or delete the gateway first",
+      message: `${held.address} is in use by ${held.holder} and would no longer be in the pool`,
+      remedy: "keep its block, or move or delete its holder first",
     }));
   return [
     ...overlapsWithin("spec.cidrs", pool.spec.cidrs),
@@ -47,19 +47,14 @@ export function poolFaults(
   ];
 }
 
-/** A pool may go when no gateway holds an address of it. */
-export function poolDeletionFaults(
-  pool: AddressPool,
-  placements: readonly Placement[],
-): readonly FieldError[] {
-  return placements
-    .filter((placement) => placement.spec.pool === pool.metadata.name && placement.spec.addresses.length > 0)
-    .slice(0, MAX_FAULTS)
-    .map((placement) => ({
-      field: "spec.cidrs",
-      message: `${placement.spec.addresses.map((placed) => placed.address).join(", ")} in use by NatGateway ${qualifiedName(placement)}`,
-      remedy: "move or delete the gateway first",
-    }));
+/** A pool may go when nobody holds an address of it. */
+export function poolDeletionFaults(pool: AddressPool, holders: Holders): readonly FieldError[] {
+  const held = holdingsOf(holders).filter((holding) => holding.pool === pool.metadata.name);
+  return [...Map.groupBy(held, ({ holder }) => holder)].slice(0, MAX_FAULTS).map(([holder, holdings]) => ({
+    field: "spec.cidrs",
+    message: `${holdings.map((holding) => holding.address).join(", ")} in use by ${holder}`,
+    remedy: "move or delete it first",
+  }));
 }
 
 /**
@@ -133,10 +128,9 @@ function addressFaults(node: GatewayNode, nodes: readonly GatewayNode[]): readon
 /** A cell may go when nothing refers to it. */
 export function cellDeletionFaults(
   cell: Cell,
-  nodes: readonly GatewayNode[],
-  gateways: readonly NatGateway[],
+  referring: readonly (GatewayNode | NatGateway | FloatingAddress | PortForward)[],
 ): readonly FieldError[] {
-  return [...nodes, ...gateways]
+  return referring
     .filter((object) => object.spec.cell === cell.metadata.name)
     .slice(0, MAX_FAULTS)
     .map((object) => ({

@@ -6,6 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { asNattoError, type FieldError, NattoError } from "../errors.ts";
+import type { AddressPool } from "../model/address-pool.ts";
 import type { Epoch } from "../model/epoch.ts";
 import type { AnyObject, Kind, ObjectOf } from "../model/kinds.ts";
 import { API_VERSION } from "../model/meta.ts";
@@ -36,6 +37,7 @@ import {
   poolFaults,
 } from "./admission.ts";
 import { type Collection, makeCollection } from "./collection.ts";
+import { floatFaults, forwardFaults, type Holders } from "./static-admission.ts";
 
 export type Write = "create" | "update" | "updateStatus";
 
@@ -188,7 +190,13 @@ function kindOf(change: StoreChange): Kind {
 }
 
 /** Kinds whose objects can be rejected because of others. */
-const RULED: ReadonlySet<Kind> = new Set(["AddressPool", "NatGateway", "GatewayNode"]);
+const RULED: ReadonlySet<Kind> = new Set([
+  "AddressPool",
+  "NatGateway",
+  "GatewayNode",
+  "FloatingAddress",
+  "PortForward",
+]);
 /** Kinds whose objects cannot always be deleted. */
 const KEPT: ReadonlySet<Kind> = new Set(["AddressPool", "Cell"]);
 /** Kinds that rules look at, or are about. */
@@ -224,6 +232,8 @@ interface World {
   readonly pools: Collection<"AddressPool">;
   readonly gateways: Collection<"NatGateway">;
   readonly placements: Collection<"Placement">;
+  readonly floats: Collection<"FloatingAddress">;
+  readonly forwards: Collection<"PortForward">;
 }
 
 function makeWorld(store: Store): World {
@@ -233,6 +243,8 @@ function makeWorld(store: Store): World {
     pools: makeCollection(store, "AddressPool"),
     gateways: makeCollection(store, "NatGateway"),
     placements: makeCollection(store, "Placement"),
+    floats: makeCollection(store, "FloatingAddress"),
+    forwards: makeCollection(store, "PortForward"),
   };
 }
 
@@ -252,16 +264,29 @@ function overlaid(world: World, outcomes: readonly ChangeOutcome[]): World {
     pools: over("AddressPool", world.pools),
     gateways: over("NatGateway", world.gateways),
     placements: over("Placement", world.placements),
+    floats: over("FloatingAddress", world.floats),
+    forwards: over("PortForward", world.forwards),
   };
+}
+
+async function holdersIn({ placements, floats, forwards }: World): Promise<Holders> {
+  return {
+    placements: await placements.refresh(),
+    floats: await floats.refresh(),
+    forwards: await forwards.refresh(),
+  };
+}
+
+async function poolNamed({ pools }: World, name: string | undefined): Promise<AddressPool | undefined> {
+  return (await pools.refresh()).find(({ metadata }) => metadata.name === name);
 }
 
 async function writeFaults(object: AnyObject, world: World): Promise<readonly FieldError[]> {
   switch (object.kind) {
     case "AddressPool":
-      return poolFaults(object, await world.pools.refresh(), await world.placements.refresh());
+      return poolFaults(object, await world.pools.refresh(), await holdersIn(world));
     case "NatGateway": {
-      const pools = await world.pools.refresh();
-      const pool = pools.find(({ metadata }) => metadata.name === object.spec.addresses.pool);
+      const pool = await poolNamed(world, object.spec.addresses.pool);
       return gatewayFaults(object, await world.gateways.refresh(), pool, await world.placements.refresh());
     }
     case "GatewayNode": {
@@ -269,6 +294,10 @@ async function writeFaults(object: AnyObject, world: World): Promise<readonly Fi
       const cell = cells.find(({ metadata }) => metadata.name === object.spec.cell);
       return nodeFaults(object, await world.nodes.refresh(), cell);
     }
+    case "FloatingAddress":
+      return floatFaults(object, await holdersIn(world), await poolNamed(world, object.spec.pool));
+    case "PortForward":
+      return forwardFaults(object, await holdersIn(world), await poolNamed(world, object.spec.public.pool));
     default:
       return [];
   }
@@ -277,9 +306,14 @@ async function writeFaults(object: AnyObject, world: World): Promise<readonly Fi
 async function deletionFaults(object: AnyObject, world: World): Promise<readonly FieldError[]> {
   switch (object.kind) {
     case "AddressPool":
-      return poolDeletionFaults(object, await world.placements.refresh());
+      return poolDeletionFaults(object, await holdersIn(world));
     case "Cell":
-      return cellDeletionFaults(object, await world.nodes.refresh(), await world.gateways.refresh());
+      return cellDeletionFaults(object, [
+        ...(await world.nodes.refresh()),
+        ...(await world.gateways.refresh()),
+        ...(await world.floats.refresh()),
+        ...(await world.forwards.refresh()),
+      ]);
     default:
       return [];
   }
