@@ -1,29 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Lease } from "../model/lease.ts";
-import { API_VERSION } from "../model/meta.ts";
+import { lease } from "./fixtures.ts";
 import { excuse, judge, type Observation, observe } from "./judgement.ts";
 
 const TTL = 3_000;
 const ttlMsOf = (): number => TTL;
-
-function lease(name: string, renewals: number, peersAlive: string[] = [], cell = "c1"): Lease {
-  return {
-    apiVersion: API_VERSION,
-    kind: "Lease",
-    metadata: {
-      name,
-      labels: {},
-      annotations: {},
-      uid: "",
-      resourceVersion: "",
-      generation: 1,
-      creationTimestamp: "",
-    },
-    spec: { cell, renewals, renewedAt: "", peersAlive },
-  };
-}
 
 /** A node that was last seen to beat at the time; undefined: never. */
 function beaten(beatAt: number | undefined, peersAlive: string[] = [], cell = "c1"): Observation {

@@ -57,14 +57,27 @@ export function judge(observations: Observations, ttlMsOf: (cell: string) => num
     if (isQuiet) silent.add(node);
     members.set(node, isQuiet ? "gone" : observation.beatAt === undefined ? "unmanaged" : "alive");
   }
-  if (silent.size === 0) return members;
-  for (const [node, { cell, peersAlive }] of observations) {
-    if (members.get(node) !== "alive") continue;
-    for (const peer of peersAlive) {
-      if (silent.has(peer) && observations.get(peer)?.cell === cell) members.set(peer, "unmanaged");
-    }
+  const cellOf = (node: string) => observations.get(node)?.cell;
+  for (const node of seenByPeers(observations, silent, (peer) => members.get(peer) === "alive", cellOf)) {
+    members.set(node, "unmanaged");
   }
   return members;
+}
+
+/** The silent nodes that a witness of their own cell sees forward. */
+export function seenByPeers(
+  observations: Observations,
+  silent: ReadonlySet<string>,
+  isWitness: (node: string) => boolean,
+  cellOf: (node: string) => string | undefined,
+): Set<string> {
+  const seen = new Set<string>();
+  if (silent.size === 0) return seen;
+  for (const [node, { cell, peersAlive }] of observations) {
+    if (!isWitness(node)) continue;
+    for (const peer of peersAlive) if (silent.has(peer) && cellOf(peer) === cell) seen.add(peer);
+  }
+  return seen;
 }
 
 /**

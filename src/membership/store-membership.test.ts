@@ -1,12 +1,18 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { pino } from "pino";
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
-import type { Lease } from "../model/lease.ts";
-import { API_VERSION } from "../model/meta.ts";
+import { startServer } from "../server/server.ts";
 import { cell, until } from "../store/fixtures.ts";
+import { openHttpStore } from "../store/http-store.ts";
 import { openMemoryStore } from "../store/memory-store.ts";
 import type { Store } from "../store/store.ts";
+import { startProxy } from "../store/testing/tcp-proxy.ts";
+import { contractOfMemberships } from "./contract.ts";
+import { beat } from "./fixtures.ts";
 import { openStoreMembership } from "./store-membership.ts";
+
+const logger = pino({ level: "silent" });
 
 /** A store with one cell (time to live 3 s), a membership on it, and a clock in our hands. */
 async function open(t: TestContext, store: Store = openMemoryStore()) {
@@ -37,31 +43,39 @@ async function open(t: TestContext, store: Store = openMemoryStore()) {
       for (let left = ms; left > 0; left -= 500) await advance(Math.min(500, left));
     },
     jump: advance,
-    beat: async (name: string, peersAlive: string[] = []) => {
-      const stored = await store.get({ kind: "Lease", name });
-      const draft = lease(name, (stored?.spec.renewals ?? 0) + 1, peersAlive);
-      await (stored ? store.update<"Lease">(draft) : store.create<"Lease">(draft));
-    },
+    beat: (name: string, peersAlive: string[] = []) => beat(store, name, peersAlive),
   };
 }
 
-function lease(name: string, renewals: number, peersAlive: string[]): Lease {
-  const metadata = {
-    name,
-    labels: {},
-    annotations: {},
-    uid: "",
-    resourceVersion: "",
-    generation: 0,
-    creationTimestamp: "",
-  };
+contractOfMemberships("store", async (t) => {
+  const inner = openMemoryStore();
+  const server = await startServer({ store: inner, host: "127.0.0.1", port: 0, logger });
+  t.after(() => server.close());
+  const proxy = await startProxy(new URL(server.url).host);
+  t.after(() => proxy.close());
+  const store = openHttpStore(`http://${proxy.endpoint}`);
+  const { membership, pass } = await open(t, store);
+  const living = new Map<string, readonly string[]>();
   return {
-    apiVersion: API_VERSION,
-    kind: "Lease",
-    metadata,
-    spec: { cell: "c1", renewals, renewedAt: "", peersAlive },
+    membership,
+    live: async (node, peersAlive = []) => {
+      living.set(node, peersAlive);
+      await beat(inner, node, peersAlive);
+    },
+    fallSilent: async (node) => {
+      living.delete(node);
+      for (let i = 0; i < 4; i++) {
+        for (const [other, peersAlive] of living) {
+          await beat(inner, other, peersAlive);
+          await until(() => membership.current().get(other) === "alive", `${other} is heard`);
+        }
+        await pass(1_000);
+      }
+    },
+    goAway: async () => proxy.block(true),
+    comeBack: async () => proxy.block(false),
   };
-}
+});
 
 test("a node that beats is alive; one that falls silent is gone; one that beats again is alive", async (t) => {
   const { membership, beat, pass } = await open(t);

@@ -2,7 +2,6 @@
  * Calls to a cluster of etcd: one connection per member, the next member when one fails, a deadline for each call, a login when there is a user.
  * The connections reconnect by themselves, after at most a second.
  */
-import { readFileSync } from "node:fs";
 import {
   type ChannelCredentials,
   Client,
@@ -12,6 +11,7 @@ import {
   Metadata,
 } from "@grpc/grpc-js";
 import { asNattoError, NattoError } from "../errors.ts";
+import { readNamedBytes } from "../named-file.ts";
 import { type EtcdFailure, isRpcError, judgeFailure } from "./etcd-failure.ts";
 import { AUTHENTICATE, type Method, WATCH, type WatchRequest, type WatchResponse } from "./etcd-rpc.ts";
 import { describeSettings, type EtcdSettings, type EtcdTls } from "./etcd-settings.ts";
@@ -230,7 +230,9 @@ function closedError(description: string): NattoError {
 
 function channelCredentials(tls: EtcdTls | undefined): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
-  const [ca, key, cert] = [tls.ca, tls.key, tls.cert].map((path) => (path === undefined ? null : pem(path)));
+  const [ca, key, cert] = [tls.ca, tls.key, tls.cert].map((path) =>
+    path === undefined ? null : readNamedBytes(path),
+  );
   try {
     return credentials.createSsl(ca, key, cert);
   } catch (thrown) {
@@ -239,24 +241,6 @@ function channelCredentials(tls: EtcdTls | undefined): ChannelCredentials {
     throw new NattoError(
       "Environment",
       `cannot use ${files} for TLS to etcd: ${message}; give PEM files that belong together`,
-      [],
-      thrown,
-    );
-  }
-}
-
-/** Reads a file that the address of a store names. Throws `Environment`. */
-export function readNamedFile(path: string): string {
-  return pem(path).toString("utf8");
-}
-
-function pem(path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (thrown) {
-    throw new NattoError(
-      "Environment",
-      `cannot read ${path}, which the address of the store names: ${asNattoError(thrown).message}; check the path and who may read it`,
       [],
       thrown,
     );

@@ -1,8 +1,9 @@
 /** The contract suite on a real cluster of three members. What happens when things break is in `etcd-outages.suite.ts`. */
 import assert from "node:assert/strict";
 import { after, type TestContext } from "node:test";
+import { readNamedFile } from "../named-file.ts";
 import { contractOfStores, type StoreSetup } from "./contract.ts";
-import { openEtcdClient, readNamedFile } from "./etcd-client.ts";
+import { openEtcdClient } from "./etcd-client.ts";
 import { COMPACT } from "./etcd-rpc.ts";
 import { etcdSettings } from "./etcd-settings.ts";
 import { makeEtcdDriver } from "./etcd-store.ts";

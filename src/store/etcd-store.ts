@@ -3,7 +3,8 @@
  * etcd's own. Reads are linearizable.
  */
 import { NattoError } from "../errors.ts";
-import { type EtcdClient, openEtcdClient, readNamedFile } from "./etcd-client.ts";
+import { readNamedFile } from "../named-file.ts";
+import { type EtcdClient, openEtcdClient } from "./etcd-client.ts";
 import { RANGE, type RangeResponse, TXN, type TxnRequest } from "./etcd-rpc.ts";
 import type { KeyRange } from "./etcd-session.ts";
 import { type EtcdSettings, etcdSettings } from "./etcd-settings.ts";

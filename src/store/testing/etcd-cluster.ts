@@ -1,27 +1,19 @@
 /** A real cluster of etcd on the loopback interface, for tests: each member a process that can be killed, paused and started again. */
 import assert from "node:assert/strict";
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
-import { openSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { EtcdTls } from "../etcd-settings.ts";
 import { until } from "../fixtures.ts";
+import { freePorts, type ServerProcess, startServerProcess } from "./server-process.ts";
 
 const run = promisify(execFile);
 
-export interface EtcdMember {
+export interface EtcdMember extends ServerProcess {
   /** `host:port` for clients. */
   readonly endpoint: string;
-  kill(): Promise<void>;
-  /** Stops the process without ending it; it still accepts connections and never answers. */
-  pause(): void;
-  resume(): void;
-  /** Starts a member that was killed, with the data that it had. */
-  restart(): void;
 }
 
 export interface EtcdCluster {
@@ -57,22 +49,27 @@ export async function startEtcdCluster(options: ClusterOptions = {}): Promise<Et
   const members = Array.from({ length: size }, (_, i) => {
     const [peer, client] = [`http://127.0.0.1:${ports[2 * i]}`, ports[2 * i + 1]];
     const urls = { listen: `${scheme}://127.0.0.1:${client}`, advertised: `${scheme}://${host}:${client}` };
-    return makeMember(`${host}:${client}`, join(folder, `m${i}`), [
-      ...["--name", `m${i}`, "--initial-cluster", peers, "--initial-cluster-token", folder],
-      ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
-      ...["--listen-client-urls", urls.listen, "--advertise-client-urls", urls.advertised],
-      ...(tls ? ["--cert-file", tls.cert!, "--key-file", tls.key!, "--trusted-ca-file", tls.ca!] : []),
-      ...(tls ? ["--client-cert-auth"] : []),
-      ...flags,
-    ]);
+    const server = startServerProcess(
+      [
+        ...["etcd", "--data-dir", join(folder, `m${i}`)],
+        ...["--name", `m${i}`, "--initial-cluster", peers, "--initial-cluster-token", folder],
+        ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
+        ...["--listen-client-urls", urls.listen, "--advertise-client-urls", urls.advertised],
+        ...(tls ? ["--cert-file", tls.cert!, "--key-file", tls.key!, "--trusted-ca-file", tls.ca!] : []),
+        ...(tls ? ["--client-cert-auth"] : []),
+        ...flags,
+      ],
+      join(folder, `m${i}.log`),
+    );
+    return { ...server, endpoint: `${host}:${client}` };
   });
   const cluster = clusterOf(members, folder, tls);
   try {
     await cluster.untilHealthy();
   } catch (error) {
-    const logs = await Promise.all(members.map((_, i) => readFile(join(folder, `m${i}.log`), "utf8")));
+    const words = await Promise.all(members.map((member) => member.lastWords()));
     await cluster.close();
-    assert.fail(`etcd did not start: ${error}\n${logs.map((log) => log.slice(-2_000)).join("\n")}`);
+    assert.fail(`etcd did not start: ${error}\n${words.join("\n")}`);
   }
   return cluster;
 }
@@ -115,30 +112,6 @@ function clusterOf(members: readonly EtcdMember[], folder: string, tls: EtcdTls 
   };
 }
 
-function makeMember(endpoint: string, folder: string, args: readonly string[]): EtcdMember {
-  let child: ChildProcess | undefined;
-  function start(): void {
-    const log = openSync(`${folder}.log`, "a");
-    // The member must not outlive the tests, however they end.
-    child = spawn("setpriv", ["--pdeathsig", "KILL", "etcd", "--data-dir", folder, ...args], {
-      stdio: ["ignore", log, log],
-    });
-  }
-  start();
-  return {
-    endpoint,
-    kill: async () => {
-      if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-      const closed = once(child, "close");
-      child.kill("SIGKILL");
-      await closed;
-    },
-    pause: () => void child?.kill("SIGSTOP"),
-    resume: () => void child?.kill("SIGCONT"),
-    restart: start,
-  };
-}
-
 async function assertInstalled(): Promise<void> {
   for (const [program, argument] of [
     ["etcd", "--version"],
@@ -153,15 +126,6 @@ async function assertInstalled(): Promise<void> {
       );
     }
   }
-}
-
-/** Ports that were free a moment ago, all different. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 export interface Certificates {
