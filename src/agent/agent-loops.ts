@@ -5,6 +5,8 @@
  */
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import type { Dataplane } from "../dataplane/dataplane.ts";
+import type { ConsulRegistration, NodeFacts } from "../membership/consul-registration.ts";
+import { CONSUL_LEASE_INTERVAL_MS } from "../membership/consul-tuning.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Router } from "../routing/router.ts";
@@ -14,8 +16,9 @@ import { within } from "../task-loop.ts";
 import type { AgentLogger } from "./agent-logger.ts";
 import { type Announcer, startAnnouncer } from "./announcer.ts";
 import { startConfigFollower } from "./config-follower.ts";
-import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
-import { type NodeStatus, nodeStatus } from "./node-status.ts";
+import { healthChecks } from "./health-checks.ts";
+import { type Heartbeat, heartbeatIntervalMs, startHeartbeat } from "./heartbeat.ts";
+import { type NodeStatus, nodeStatus, type Observation } from "./node-status.ts";
 import type { PeerProber, PeerProberOptions, ProbeTargets } from "./peer-prober.ts";
 import { startReconciler, type WantedConfig } from "./reconciler.ts";
 import type { NodeIdentity } from "./registration.ts";
@@ -42,6 +45,8 @@ export interface AgentParts {
   /** By which the node is announced; without one it is not. */
   readonly router?: Router;
   readonly startProber: (options: PeerProberOptions) => PeerProber;
+  /** Keeps the node registered where the members are known by (Consul); without it the Lease alone says that the agent lives. */
+  readonly startRegistration?: ((facts: () => NodeFacts) => ConsulRegistration) | undefined;
   readonly logger: AgentLogger;
   readonly version: string;
   /** Where the node can be observed, if it can. */
@@ -71,7 +76,12 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   let stopping = false;
   let reporter: StatusReporter | undefined;
   let heartbeat: Heartbeat | undefined;
-  const onChange = (): void => reporter?.kick();
+  let registration: ConsulRegistration | undefined;
+  let draining = false;
+  const onChange = (): void => {
+    reporter?.kick();
+    registration?.kick();
+  };
 
   const contact = trackContact(store.description, logger, onChange, clock);
   const cells = openMirror(store, { kind: "Cell", name: cell }, { clock });
@@ -95,19 +105,30 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   const patienceMs = fresh ? NEWS_PATIENCE_MS : 0;
   const holding = { node, cell, snapshots, logger, onConfig, onChange, now: clock.now };
   const follower = await startConfigFollower({ store, patienceMs, clock, ...holding });
-  const report = ({ metadata, status }: GatewayNode): NodeStatus => {
+  const ttlSeconds = () => cells.get(cell)?.spec.membership.ttlSeconds ?? DEFAULT_TTL_SECONDS;
+  const observe = (generation: number): Observation => {
     const config = follower.state();
     const state = { dataplane: reconciler.state(), measured: reconciler.measure(), store: contact.state() };
     const routing = announcer?.state();
-    const { generation } = metadata;
     const { observer } = parts;
-    const seen = { version, startedAt, fresh, stopping, generation, config, routing, observer, ...state };
-    return nodeStatus(seen, status, clock.now());
+    return { version, startedAt, fresh, stopping, generation, config, routing, observer, ...state };
   };
+  const report = ({ metadata, spec, status }: GatewayNode): NodeStatus => {
+    if (draining !== spec.drain) registration?.kick();
+    draining = spec.drain;
+    return nodeStatus(observe(metadata.generation), status, clock.now());
+  };
+  registration = parts.startRegistration?.(() => {
+    const { conditions } = nodeStatus(observe(0), undefined, clock.now());
+    const { address } = identity;
+    const checks = healthChecks(conditions);
+    return { node, cell, address, version, draining, ttlSeconds: ttlSeconds(), checks };
+  });
   const startBeating = (): Heartbeat => {
     const facts = () => ({ node, cell, peersAlive: prober.alive() });
-    const ttlSeconds = () => cells.get(cell)?.spec.membership.ttlSeconds ?? DEFAULT_TTL_SECONDS;
-    return startHeartbeat({ store, logger, onOutcome: contact.note, facts, ttlSeconds, clock, random });
+    // Where something else says that the agent lives, the Lease only carries what it sees of its peers.
+    const intervalMs = () => (registration ? CONSUL_LEASE_INTERVAL_MS : heartbeatIntervalMs(ttlSeconds()));
+    return startHeartbeat({ store, logger, onOutcome: contact.note, facts, intervalMs, clock, random });
   };
   const onOutcome = (thrown: unknown): void => {
     contact.note(thrown);
@@ -128,7 +149,11 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
         reconciler.stop(STOP_MS),
         announcer?.stop(STOP_MS),
       ]);
-      await Promise.all([reporter?.stop(LAST_WRITE_MS), heartbeat?.stop(LAST_WRITE_MS)]);
+      await Promise.all([
+        reporter?.stop(LAST_WRITE_MS),
+        heartbeat?.stop(LAST_WRITE_MS),
+        registration?.stop(LAST_WRITE_MS),
+      ]);
       await prober.close();
     },
   };

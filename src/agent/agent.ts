@@ -4,6 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import type { Dataplane, DataplaneOptions } from "../dataplane/dataplane.ts";
+import type { ConsulRegistration, NodeFacts } from "../membership/consul-registration.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { openRouter } from "../routing/open-router.ts";
 import { type Observer, startObserver } from "../sight/observer.ts";
@@ -21,6 +22,8 @@ export interface AgentOptions extends Omit<DataplaneOptions, "node"> {
   /** Need not be reachable, now or ever. The agent does not close it. */
   readonly store: Store;
   readonly openDataplane: (options: DataplaneOptions) => Dataplane | Promise<Dataplane>;
+  /** Without it the Lease alone says that the agent lives. */
+  readonly startRegistration?: (facts: () => NodeFacts) => ConsulRegistration;
   readonly logger: AgentLogger;
   /** Where the node's sessions and metrics can be read; nowhere if not given. */
   readonly observe?: ObserveOptions;

@@ -35,7 +35,7 @@ test("the lease is renewed again and again, with the peers of the moment, and it
       store,
       logger: recordLogs().logger,
       facts: () => ({ ...FACTS, peersAlive }),
-      ttlSeconds: () => 300,
+      intervalMs: () => 1000,
       onOutcome: (thrown) => assert.equal(thrown, undefined),
     });
   const lease = async () => (await store.get({ kind: "Lease", name: "a" }))?.spec;
@@ -58,7 +58,7 @@ test("a lease that another agent writes or that was deleted is read again", asyn
     store,
     logger,
     facts: () => FACTS,
-    ttlSeconds: () => 1,
+    intervalMs: () => 333,
     onOutcome: () => {},
   });
   const lease = () => store.get({ kind: "Lease", name: "a" });

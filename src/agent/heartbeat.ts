@@ -48,7 +48,8 @@ export interface HeartbeatOptions {
   readonly store: Store;
   readonly logger: AgentLogger;
   readonly facts: () => HeartbeatFacts;
-  readonly ttlSeconds: () => number;
+  /** Milliseconds between two heartbeats. */
+  readonly intervalMs: () => number;
   /** Told the outcome of each call: undefined, or what was thrown. */
   readonly onOutcome: (thrown: unknown) => void;
   readonly clock?: Clock | undefined;
@@ -63,7 +64,7 @@ export interface Heartbeat {
 }
 
 export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
-  const { store, logger, facts, ttlSeconds, onOutcome, clock = SYSTEM_CLOCK, random = Math.random } = options;
+  const { store, logger, facts, intervalMs, onOutcome, clock = SYSTEM_CLOCK, random = Math.random } = options;
   let stored: Lease | undefined;
   let failures = 0;
   // After a failure it is unknown whether the write took place, so what is stored is read again.
@@ -84,7 +85,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
       await withDeadline(CALL_MS, renew(), "the store did not answer the heartbeat", clock);
       failures = 0;
       onOutcome(undefined);
-      return heartbeatIntervalMs(ttlSeconds());
+      return intervalMs();
     } catch (thrown) {
       onOutcome(thrown);
       failures++;
@@ -96,7 +97,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
       } else if (failures === 1) {
         logger.warn(`the lease cannot be renewed: ${error.message}`);
       }
-      return Math.min(heartbeatIntervalMs(ttlSeconds()), backoffMs(STORE_BACKOFF, failures, random()));
+      return Math.min(intervalMs(), backoffMs(STORE_BACKOFF, failures, random()));
     }
   };
   const loop = startTaskLoop(run, MIN_GAP_MS, clock);

@@ -5,6 +5,7 @@ import { NattoError } from "../errors.ts";
 import type { LogLevel } from "../logger.ts";
 import { NATTO_VERSION } from "../version.ts";
 import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
+import { agentMembershipOption } from "./membership-option.ts";
 
 const DEFAULT_PIN_FOLDER = "/sys/fs/bpf/natto";
 const DEFAULT_STATE_FOLDER = "/var/lib/natto";
@@ -16,6 +17,7 @@ interface AgentFlags {
   readonly node?: string;
   readonly cell?: string;
   readonly store?: string;
+  readonly membership: string;
   readonly address?: string;
   readonly inside?: string;
   readonly outside?: string;
@@ -36,6 +38,7 @@ export function agentCommand(): Command {
     .option("--node <name>", "name of this node")
     .option("--cell <name>", "the cell that it belongs to")
     .option("--store <url>", "where its configuration is, such as http://192.0.2.1:7474")
+    .addOption(agentMembershipOption())
     .option("--address <ip>", "address at which the other nodes of the cell reach this one")
     .option("--inside <interface>", "interface toward the endpoints")
     .option("--outside <interface>", "interface toward the outside; may be the same one")
@@ -83,7 +86,10 @@ async function run(flags: AgentFlags): Promise<void> {
   const { openDataplane } = await import("../dataplane/xdp-dataplane.ts");
   const logger = openLogger(flags.logLevel);
   const store = await openStore(identity.store, (damage) => logger.error(damage, describeDamage(damage)));
+  const { startMember } = await import("../membership/open-membership.ts");
+  const startRegistration = startMember(flags.membership, logger);
   const options: AgentOptions = {
+    ...(startRegistration ? { startRegistration } : {}),
     identity,
     pinFolder,
     stateFolder,

@@ -1,6 +1,7 @@
 /** `natto controller` */
 import { Command, Option } from "commander";
 import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
+import { membershipOption } from "./membership-option.ts";
 import {
   electionOption,
   logLevelOption,
@@ -11,6 +12,7 @@ import {
 } from "./service-options.ts";
 
 interface ControllerOptions extends ServiceOptions {
+  readonly membership: string;
   readonly electionTtl: number;
   readonly metricsListen?: ListenAddress;
 }
@@ -27,6 +29,7 @@ export function controllerCommand(): Command {
   return new Command("controller")
     .description("Plan what is declared in a store, and publish placements and node configurations there.")
     .addOption(storeOption())
+    .addOption(membershipOption())
     .addOption(electionOption())
     .addOption(
       new Option("--metrics-listen <host:port>", "serve /metrics and /healthz there").argParser(
@@ -39,8 +42,8 @@ export function controllerCommand(): Command {
       await runService(options, async (store, logger, running) => {
         const { makeRegistry } = await import("../server/metrics.ts");
         const registry = makeRegistry();
-        const { electionTtl, metricsListen } = options;
-        await startControl(store, logger, running, { electionTtl, registry });
+        const { membership, electionTtl, metricsListen } = options;
+        await startControl(store, logger, running, { membership, electionTtl, registry });
         if (!metricsListen) return { controller: true };
         const { startMetricsServer } = await import("../server/server.ts");
         const metrics = await startMetricsServer({ ...metricsListen, logger, registry });

@@ -99,7 +99,7 @@ function cellFacts({ metadata, spec, status }: Cell, related: Related, now: numb
     vxlanPort: spec.vxlan.port,
     routing: spec.routing?.driver ?? "none declared",
     gateways: placements.length,
-    membership: { ttlSeconds: spec.membership.ttlSeconds, maxLossPercent: spec.membership.maxLossPercent },
+    membership: spec.membership,
     nodes: nodes.map((node) => ({
       node: node.metadata.name,
       ready: conditionStatus(node.status?.conditions, NODE_READY),

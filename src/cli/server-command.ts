@@ -1,6 +1,7 @@
 /** `natto server` */
 import { Command, Option } from "commander";
 import { type ListenAddress, parseListenAddress } from "./listen-address.ts";
+import { membershipOption } from "./membership-option.ts";
 import {
   electionOption,
   logLevelOption,
@@ -13,6 +14,7 @@ import {
 interface ServerOptions extends ServiceOptions {
   readonly listen: ListenAddress;
   readonly controller?: boolean;
+  readonly membership: string;
   readonly electionTtl: number;
 }
 
@@ -36,6 +38,7 @@ export function serverCommand(): Command {
         .default({ host: "127.0.0.1", port: 7474 }, "127.0.0.1:7474"),
     )
     .option("--controller", "also run a controller, which works while no other leads")
+    .addOption(membershipOption())
     .addOption(electionOption())
     .addOption(logLevelOption())
     .addHelpText("after", HELP)
@@ -46,8 +49,9 @@ export function serverCommand(): Command {
         const registry = makeRegistry();
         const server = await startServer({ store, ...options.listen, logger, registry });
         running.defer(() => server.close());
-        const { electionTtl } = options;
-        if (options.controller) await startControl(store, logger, running, { electionTtl, registry });
+        const { membership, electionTtl } = options;
+        if (options.controller)
+          await startControl(store, logger, running, { membership, electionTtl, registry });
         return { url: server.url, controller: options.controller ?? false };
       });
     });

@@ -68,23 +68,25 @@ function parseTtl(text: string): number {
 }
 
 export interface ControlOptions {
+  /** The address of the membership; see `openMembership`. */
+  readonly membership: string;
   readonly electionTtl: number;
   readonly registry: Registry;
 }
 
-/** Starts a controller on a store, which works while it leads, with the members that the agents' heartbeats show. */
+/** Starts a controller on a store, which works while it leads. */
 export async function startControl(
   store: Store,
   logger: Logger,
   running: AsyncDisposableStack,
-  { electionTtl, registry }: ControlOptions,
+  { membership: membershipUrl, electionTtl, registry }: ControlOptions,
 ): Promise<void> {
-  const [{ openStoreMembership }, { startController }, { openStoreElection }] = await Promise.all([
-    import("../membership/store-membership.ts"),
+  const [{ openMembership }, { startController }, { openStoreElection }] = await Promise.all([
+    import("../membership/open-membership.ts"),
     import("../controller/controller.ts"),
     import("../controller/store-election.ts"),
   ]);
-  const membership = openStoreMembership(store);
+  const membership = openMembership(membershipUrl, store);
   running.defer(() => membership.close());
   const holder = `${hostname()}-${process.pid}-${randomBytes(3).toString("hex")}`;
   const election = openStoreElection({

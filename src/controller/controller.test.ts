@@ -139,7 +139,7 @@ for (const [name, open] of Object.entries(STORES)) {
     await declareCloud(store);
     await store.update<"Cell">({
       ...cell("c1"),
-      spec: { ...cell("c1").spec, membership: { ttlSeconds: 1, maxLossPercent: 50 } },
+      spec: { ...cell("c1").spec, membership: { ...cell("c1").spec.membership, ttlSeconds: 1 } },
     });
     const membership = openStoreMembership(store, { tickMs: 10 });
     t.after(() => membership.close());

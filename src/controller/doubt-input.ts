@@ -20,6 +20,7 @@ export function doubtInput(
       name: metadata.name,
       cell: spec.cell,
       draining: spec.drain,
+      confirmedLost: limits.get(spec.cell)?.confirmedLost.includes(metadata.name) ?? false,
       ownsSlots: owners.has(metadata.name),
     })),
     members,

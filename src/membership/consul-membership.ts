@@ -9,6 +9,7 @@ import { startTaskLoop } from "../task-loop.ts";
 import { healthSchema, type Instance, instancesOf, judgeCatalogue } from "./consul-catalog.ts";
 import { type ConsulNews, openConsulClient } from "./consul-client.ts";
 import type { ConsulSettings } from "./consul-settings.ts";
+import { CONSUL_LEASE_INTERVAL_MS } from "./consul-tuning.ts";
 import { isSilent, type Observations } from "./judgement.ts";
 import { observeLeases } from "./lease-observer.ts";
 import { announceMembers } from "./members-announcer.ts";
@@ -26,8 +27,6 @@ export interface ConsulMembershipOptions {
   readonly random?: () => number;
 }
 
-/** Agents with Consul renew their Lease so seldom, in milliseconds: it carries what they see of their peers, and changes of that at once. */
-export const CONSUL_LEASE_INTERVAL_MS = 10_000;
 /** A word that was not renewed for so long does not count any more. */
 const WORD_MS = 3 * CONSUL_LEASE_INTERVAL_MS;
 const SETTLING_MS = { outage: 10_000, loss: 120_000 };

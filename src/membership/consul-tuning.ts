@@ -1,3 +1,8 @@
+/** Figures of membership by Consul that several parts share. */
+
+/** Agents with Consul renew their Lease so seldom, in milliseconds: it carries what they see of their peers, and changes of that at once. */
+export const CONSUL_LEASE_INTERVAL_MS = 10_000;
+
 /**
  * Settings of Consul's own agents with which the loss of a whole machine is noticed in about two seconds instead of fourteen: the heartbeat of a
  * node lives in the Consul agent beside it, and when both die it is gossip that tells. For `-hcl`; docs/membership.md explains them.

@@ -12,18 +12,29 @@ interface Moment {
   readonly gone?: readonly string[];
   readonly unmanaged?: readonly string[];
   readonly draining?: readonly string[];
+  readonly confirmed?: readonly string[];
   readonly owners?: ReadonlySet<string>;
   readonly names?: readonly string[];
   readonly percent?: number;
 }
 
 function weigh(before: Presences, moment: Moment): Judgement {
-  const { now, gone = [], unmanaged = [], draining = [], owners = ALL, names = NAMES, percent = 50 } = moment;
+  const {
+    now,
+    gone = [],
+    unmanaged = [],
+    draining = [],
+    confirmed = [],
+    owners = ALL,
+    names = NAMES,
+    percent = 50,
+  } = moment;
   const nodes = names.map(
     (name): DoubtfulNode => ({
       name,
       cell: "c1",
       draining: draining.includes(name),
+      confirmedLost: confirmed.includes(name),
       ownsSlots: owners.has(name),
     }),
   );
@@ -99,6 +110,17 @@ test("doubt does not end by time, only by drain or deletion", () => {
     names,
   });
   assert.deepEqual(deleted.doubted.get("c1"), ["n2", "n3"]);
+});
+
+test("the operator's word ends the doubt about the nodes it names, and means nothing for nodes that are seen", () => {
+  const lost = ["n0", "n1", "n2", "n3"];
+  const doubted = live({ now: 1, gone: lost });
+  const told = weigh(doubted.presences, { now: 2, gone: lost, confirmed: ["n0", "n1", "n5"] });
+  assert.equal(told.members.get("n0"), "gone");
+  assert.equal(told.members.get("n5"), "alive");
+  assert.deepEqual(told.doubted.get("c1"), ["n2", "n3"]);
+  const back = weigh(told.presences, { now: 3, gone: ["n2", "n3"], confirmed: ["n0", "n1"] });
+  assert.equal(back.members.get("n0"), "alive");
 });
 
 test("a controller that starts while most owners of slots are silent doubts it", () => {

@@ -6,7 +6,7 @@
  * was present and is reported `gone`. The losses of a cell are its doubted nodes and those lost within the last `LOSS_WINDOW_MS`. When there are two
  * or more and they are more than `maxLossPercent` of the nodes present or among the losses, all of them become *doubted*: they count
  * as `unmanaged`, so they keep their slots. A doubted node is present again as soon as it is reported otherwise, and it is forgotten when
- * it is drained or deleted. A loss that was not doubted within the window is believed for good.
+ * it is drained or deleted, or when the operator confirms its loss. A loss that was not doubted within the window is believed for good.
  */
 import type { MemberState, Members } from "./membership.ts";
 
@@ -25,6 +25,8 @@ export interface DoubtfulNode {
   readonly name: string;
   readonly cell: string;
   readonly draining: boolean;
+  /** The operator says that it is dead. Means nothing while it is not reported `gone`. */
+  readonly confirmedLost: boolean;
   /** Whether it owns slots by the placements that stand. */
   readonly ownsSlots: boolean;
 }
@@ -54,8 +56,8 @@ export function weighLosses(before: Presences, input: DoubtInput): Judgement {
   const presences = new Map<string, Presence>();
   const nodesOfCell = new Map<string, string[]>();
   for (const node of input.nodes) {
-    if (node.draining) continue;
     const state = input.members.get(node.name) ?? "gone";
+    if (node.draining || (node.confirmedLost && state === "gone")) continue;
     const presence = nextPresence(before.get(node.name), state, node.ownsSlots, input.now);
     if (!presence) continue;
     presences.set(node.name, presence);

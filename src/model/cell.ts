@@ -1,6 +1,6 @@
 /** Cell: a set of nodes behind the same fabric that know each other's slots; the outermost blast radius. */
 import { z } from "zod";
-import { integerField, portField } from "./fields.ts";
+import { integerField, nameField, portField } from "./fields.ts";
 import { conditionSchema, objectSchema } from "./meta.ts";
 import { cellRoutingSchema } from "./routing.ts";
 
@@ -45,8 +45,10 @@ export const cellSchema = objectSchema(
         ttlSeconds: integerField(1, 300).default(3),
         /** News that more than this share of the cell's nodes vanished at once is doubted and not obeyed. */
         maxLossPercent: integerField(1, 100).default(50),
+        /** Nodes that the operator knows to be dead: when they are lost that is believed, however many they are. */
+        confirmedLost: z.array(nameField).max(1000, "has more than 1000 nodes").default([]),
       })
-      .default({ ttlSeconds: 3, maxLossPercent: 50 }),
+      .default({ ttlSeconds: 3, maxLossPercent: 50, confirmedLost: [] }),
     /** What the nodes announce to the fabric. Left out: nothing, the routes toward them are somebody else's work. */
     routing: cellRoutingSchema.optional(),
     rollout: rolloutSettingsSchema.default(DEFAULT_ROLLOUT),

@@ -25,7 +25,7 @@ export function condition(type: string, status: Condition["status"], observedGen
 }
 
 export function cell(name: string): Cell {
-  const membership = { ttlSeconds: 3, maxLossPercent: 50 };
+  const membership = { ttlSeconds: 3, maxLossPercent: 50, confirmedLost: [] };
   const spec = { vxlan: { port: 4789 }, membership, rollout: DEFAULT_ROLLOUT };
   return { apiVersion: API_VERSION, kind: "Cell", metadata: metadata(name), spec };
 }

@@ -41,6 +41,8 @@ export interface PlanInput extends Declared, DeclaredStatics {
   readonly members: Members;
   /** Cell → nodes whose loss is not believed; see membership/doubt.ts. */
   readonly doubted?: ReadonlyMap<string, readonly string[]>;
+  /** Why the members may be old news; see `Membership.trouble`. */
+  readonly membershipTrouble?: string | undefined;
 }
 
 export type NodeConfigSpec = NodeConfig["spec"];
@@ -354,7 +356,10 @@ function sayStatuses(
   }
   const cells = new Map<string, CellStatus>();
   for (const [name, cell] of admissions.cells) {
-    cells.set(name, cellStatus(cell, fleets.get(name)!, input.doubted?.get(name) ?? []));
+    cells.set(
+      name,
+      cellStatus(cell, fleets.get(name)!, input.doubted?.get(name) ?? [], input.membershipTrouble),
+    );
   }
   const nodes = new Map<string, Verdict>();
   for (const node of input.nodes) {

@@ -18,6 +18,8 @@ export const POOL_SUFFICIENT = "Sufficient";
 export const CELL_READY = "Ready";
 /** Condition of a cell in which so many nodes vanished at once that the news is not believed. */
 export const MEMBERSHIP_DOUBTED = "MembershipDoubted";
+/** Condition of a cell whose controller hears who is alive. */
+export const MEMBERSHIP_FOLLOWED = "MembershipFollowed";
 
 export interface GatewayStatus {
   readonly observedGeneration: number;
@@ -171,7 +173,12 @@ export function poolStatus(
   };
 }
 
-export function cellStatus(cell: Cell, fleet: Fleet, doubted: readonly string[]): CellStatus {
+export function cellStatus(
+  cell: Cell,
+  fleet: Fleet,
+  doubted: readonly string[],
+  membershipTrouble: string | undefined,
+): CellStatus {
   const observedGeneration = cell.metadata.generation;
   const total = fleet.nodes.length;
   const ready: Verdict = {
@@ -191,7 +198,7 @@ export function cellStatus(cell: Cell, fleet: Fleet, doubted: readonly string[])
     reason: doubted.length > 0 ? "MassLoss" : "AsReported",
     message:
       doubted.length > 0
-        ? `${doubted.length} of ${total} nodes vanished at once (${names}), more than spec.membership.maxLossPercent allows to believe; they keep their slots. If one is truly dead, drain its GatewayNode or delete it`
+        ? `${doubted.length} of ${total} nodes vanished at once (${names}), more than spec.membership.maxLossPercent allows to believe; they keep their slots. Those that are truly dead are to be named in spec.membership.confirmedLost, drained or deleted`
         : "",
     observedGeneration,
   };
@@ -199,7 +206,17 @@ export function cellStatus(cell: Cell, fleet: Fleet, doubted: readonly string[])
     observedGeneration,
     readyNodes: fleet.eligibleCount,
     totalNodes: total,
-    conditions: [ready, doubt],
+    conditions: [ready, doubt, followedCondition(membershipTrouble, observedGeneration)],
+  };
+}
+
+function followedCondition(trouble: string | undefined, observedGeneration: number): Verdict {
+  return {
+    type: MEMBERSHIP_FOLLOWED,
+    status: trouble === undefined ? "True" : "False",
+    reason: trouble === undefined ? "Followed" : "SourceAway",
+    message: trouble === undefined ? "" : `what was known last of the nodes stands: ${trouble}`,
+    observedGeneration,
   };
 }
 
