@@ -292,7 +292,7 @@ test("a doubted loss is shown by the cell", () => {
   assert.equal(doubt?.status, "True");
   assert.match(
     doubt?.message ?? "",
-    /2 of 3 nodes vanished at once \(n2, n3\).*drain its GatewayNode or delete it/,
+    /2 of 3 nodes vanished at once \(n2, n3\).*spec\.membership\.confirmedLost, drained or deleted/,
   );
 });
 

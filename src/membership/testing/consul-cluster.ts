@@ -70,6 +70,8 @@ export async function startConsulCluster(options: ConsulClusterOptions = {}): Pr
     const data = join(folder, name);
     const argv = [
       ...[program, "agent", "-node", name, "-data-dir", data, "-config-file", config],
+      // One that is started anew without its data is the same machine to the others.
+      ...["-node-id", `00000000-0000-4000-8000-${String(i).padStart(12, "0")}`],
       ...["-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn"],
       ...["-serf-lan-port", String(serf), "-server-port", String(server), "-dns-port", "-1"],
       ...(tls ? ["-http-port", "-1", "-https-port", String(http)] : ["-http-port", String(http)]),
@@ -135,7 +137,7 @@ function clusterOf(
           return answers.every((answer) => Array.isArray(answer) && answer.length === agents.length);
         },
         "all agents of Consul see each other",
-        30_000,
+        60_000,
       ),
     close: async () => {
       await Promise.all(agents.map((agent) => agent.kill()));
