@@ -195,7 +195,7 @@ test("when most nodes vanish at once nothing moves and the cell says so, until t
     "the cell says so",
   );
   await untilQuiet(controller);
-  assert.match((await condition(store, "Cell", "c1", "MembershipDoubted"))!.message, /n2, n3.*drain/);
+  assert.match((await condition(store, "Cell", "c1", "MembershipDoubted"))!.message, /n2, n3.*drained/);
   assert.deepEqual(await ownerTables(store), before);
   members.set(ALL);
   await until(

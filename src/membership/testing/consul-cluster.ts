@@ -62,7 +62,8 @@ export async function startConsulCluster(options: ConsulClusterOptions = {}): Pr
   const ports = await freePorts(PORTS_EACH * names.length);
   const portsOf = (i: number) =>
     ports.slice(PORTS_EACH * i, PORTS_EACH * (i + 1)) as [number, number, number];
-  const joining = Array.from({ length: serverCount }, (_, i) => `127.0.0.1:${portsOf(i)[0]}`);
+  // Clients too, so that servers without data hear of them at once and not by and by.
+  const joining = names.map((_, i) => `127.0.0.1:${portsOf(i)[0]}`);
   const config = join(folder, "config.json");
   await writeFile(config, JSON.stringify({ ...tlsConfig(tls), ...aclConfig(masterToken) }));
   const agents = names.map((name, i): ConsulAgent => {
