@@ -1,6 +1,8 @@
 /** A cloud with Natto in it, as the demo and the end-to-end tests use one: brought up, asked and told things by the CLI in its control host. */
 import { setTimeout as delay } from "node:timers/promises";
+import { z } from "zod";
 import { NattoError } from "../errors.ts";
+import { NAT_CLOUD } from "../lab/clouds.ts";
 import type { Lab } from "../lab/lab.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import { NODE_READY } from "../model/gateway-node.ts";
@@ -92,5 +94,28 @@ export async function configsApplied(lab: Lab, names: readonly string[], timeout
       );
     });
     return applied ? true : undefined;
+  });
+}
+
+const nextHopsSchema = z.array(z.object({ nexthops: z.array(z.unknown()).optional() }));
+
+/**
+ * Waits until the routers spread what is meant for the outside, and for these public addresses, over all nodes: with BGP, until the nodes have
+ * announced themselves.
+ */
+export async function spreadOverNodes(
+  lab: Lab,
+  addresses: readonly string[],
+  timeoutMs = 30_000,
+): Promise<void> {
+  const nodes = lab.topology.hosts.filter((host) => host.role === "node").length;
+  const isSpread = async (router: string, to: string): Promise<boolean> => {
+    const { code, stdout } = await lab.exec(router, ["ip", "-j", "route", "show", "match", to]);
+    const routes = code === 0 && stdout.trim() !== "" ? nextHopsSchema.parse(JSON.parse(stdout)) : [];
+    return routes.some(({ nexthops }) => (nexthops?.length ?? 1) === nodes);
+  };
+  await eventually(`the fabric spreads ${addresses.join(", ")} over ${nodes} nodes`, timeoutMs, async () => {
+    const outside = await Promise.all(addresses.map((address) => isSpread("fabric-out", address)));
+    return [...outside, await isSpread("fabric-in", NAT_CLOUD.outsideSubnet)].every(Boolean) || undefined;
   });
 }

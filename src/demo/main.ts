@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { tableLines } from "../cli/table.ts";
 import { asNattoError, describeError } from "../errors.ts";
 import { type Lab, upLab } from "../lab/lab.ts";
-import { eventually, gatewayReady, listObjects, natto, nodesReady } from "./cloud.ts";
+import { eventually, gatewayReady, listObjects, natto, nodesReady, spreadOverNodes } from "./cloud.ts";
 import type { Involvement } from "./flow-paths.ts";
 import { transferAll } from "./http-check.ts";
 import { choosePorts, WAYS, type Way, wayOf } from "./port-choice.ts";
@@ -23,6 +23,7 @@ import {
 const EXAMPLES = join(import.meta.dirname, "../../examples");
 const LAB_FILE = join(EXAMPLES, "lab.yaml");
 const CELL_FILE = join(EXAMPLES, "nat/cell.yaml");
+const BGP_FILE = join(EXAMPLES, "bgp/cell.yaml");
 const GATEWAY_FILE = join(EXAMPLES, "nat/gateway.yaml");
 const GATEWAY = "web";
 const SERVER = "server1";
@@ -54,11 +55,14 @@ function count<T>(items: readonly T[], key: (item: T) => string): Map<string, nu
 async function declare(lab: Lab): Promise<void> {
   step("The network team declares a cell and public addresses: natto apply -f examples/nat/cell.yaml");
   say(indent(await natto(lab, ["apply", "-f", CELL_FILE])));
+  step("The nodes are to announce themselves to the fabric by BGP: natto apply -f examples/bgp/cell.yaml");
+  say(indent(await natto(lab, ["apply", "-f", BGP_FILE])));
   step("Three nodes have registered themselves; nobody told them anything but where the API is.");
   await nodesReady(lab, hostsOf(lab, "node").length);
   step("A tenant declares a NAT gateway: natto apply -f examples/nat/gateway.yaml");
   say(indent(await natto(lab, ["apply", "-f", GATEWAY_FILE])));
-  await gatewayReady(lab, GATEWAY);
+  const { status } = await gatewayReady(lab, GATEWAY);
+  await spreadOverNodes(lab, status?.addresses ?? []);
   say(indent(await natto(lab, ["get", "gateways", "-A", "-o", "wide"])));
   say(indent(await natto(lab, ["get", "nodes"])));
 }

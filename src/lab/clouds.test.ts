@@ -6,5 +6,5 @@ import { parseLab, readLabFile } from "./lab-file.ts";
 
 test("examples/lab.yaml is the cloud that natCloud makes.", async () => {
   const file = await readLabFile(join(import.meta.dirname, "../../examples/lab.yaml"));
-  assert.deepEqual(file, parseLab(natCloud({ name: "demo" })));
+  assert.deepEqual(file, parseLab(natCloud({ name: "demo", routing: "bgp" })));
 });

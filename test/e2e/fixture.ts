@@ -4,7 +4,14 @@ import { existsSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import * as bpf from "../../src/dataplane/libbpf.ts";
-import { eventually, gatewayReady, listObjects, natto, nodesReady } from "../../src/demo/cloud.ts";
+import {
+  eventually,
+  gatewayReady,
+  listObjects,
+  natto,
+  nodesReady,
+  spreadOverNodes,
+} from "../../src/demo/cloud.ts";
 import {
   lostPackets,
   type ProbedFlow,
@@ -84,7 +91,8 @@ export function useCloud(story: string, options: CloudOptions = {}): () => Lab {
       await nodesReady(lab, hostsOf(lab, "node").length, PATIENCE_MS);
       for (const { name, yaml } of gateways) {
         await natto(lab, ["apply", "-f", "-"], yaml);
-        await gatewayReady(lab, name, PATIENCE_MS);
+        const { status } = await gatewayReady(lab, name, PATIENCE_MS);
+        await spreadOverNodes(lab, status?.addresses ?? [], PATIENCE_MS);
       }
       await prepare?.(lab);
     },

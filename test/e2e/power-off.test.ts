@@ -25,7 +25,7 @@ const UNNOTICED = RATE;
 /** Five times what is usual on a quiet machine. */
 const MAX_OUTAGE_MS = 15_000;
 
-const cloud = useCloud("poweroff");
+const cloud = useCloud("poweroff", { routing: "bgp" });
 
 async function ownersOf(): Promise<Readonly<Record<string, number>>> {
   const gateways = await listObjects(cloud(), "NatGateway");
