@@ -35,7 +35,8 @@ export async function startConfigFollower(options: ConfigFollowerOptions): Promi
   const readNews = newsReader();
 
   const judge = async (news: ConfigNews): Promise<Verdict> => {
-    const context = { node, cell, held: holding.state().held, declared: undefined };
+    const { held, doubt } = holding.state();
+    const context = { node, cell, held, declared: undefined, doubted: doubt?.reason };
     const verdict = judgeConfig(news, context);
     if (verdict.verdict !== "ask") return verdict;
     return judgeConfig(news, { ...context, declared: await declaredGateways(store, cell) });

@@ -4,7 +4,7 @@
  */
 import { describeError, NattoError } from "../errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
-import { checkNodeConfig } from "./node-config-check.ts";
+import { checkNodeConfig, configDigest } from "./node-config-check.ts";
 
 /** What the store says now about the NodeConfig of this node. */
 export type ConfigNews =
@@ -20,9 +20,14 @@ export interface JudgementContext {
   readonly held: NodeConfig | undefined;
   /** The NatGateways of the cell that the store holds, by `gatewayKey`; undefined when it was not asked. */
   readonly declared: ReadonlySet<string> | undefined;
+  /** Why the last news was doubted, if it was. */
+  readonly doubted: DoubtReason | undefined;
 }
 
-export type DoubtReason = "Deleted" | "Emptied" | "OtherCell" | "Invalid";
+/** Annotation of a NodeConfig with the digest of the spec that an operator wants the node to obey although it doubts it. */
+export const ACCEPTED = "natto.dev/accepted";
+
+export type DoubtReason = "Deleted" | "Emptied" | "RolledBack" | "OtherCell" | "Invalid";
 
 export type Verdict =
   | { readonly verdict: "obey" }
@@ -36,9 +41,12 @@ export type Verdict =
  * Judges the news. Doubted are:
  * - a NodeConfig that is gone although the node had one;
  * - one of another cell, or one that contradicts itself;
- * - one that has less than half of the gateways that the node has. It is obeyed all the same when it is the same object (uid) and
- *   either the node had a single gateway, or none of those that are gone is declared any more: then people deleted them. Those that a rollout
+ * - one that lacks a gateway that the node has, when it was made anew (another uid) or is of an older generation: then the store may have been
+ *   lost, or be as it was earlier;
+ * - one that has less than half of the gateways that the node has. It is obeyed all the same when the node had a single
+ *   gateway, or none of those that are gone is declared any more: then people deleted them. Those that a rollout
  *   withholds from this node count as not declared: a store that has lost something does not say so.
+ * A sound one that an operator has accepted (`ACCEPTED`) is obeyed whatever it lacks.
  */
 export function judgeConfig(news: ConfigNews, context: JudgementContext): Verdict {
   const { held, node, cell } = context;
@@ -66,17 +74,24 @@ export function gatewayKey(namespace: string, name: string): string {
   return `${namespace}/${name}`;
 }
 
-function judgeLoss(config: NodeConfig, { node, held, declared }: JudgementContext): Verdict {
-  const had = held?.spec.gateways.length ?? 0;
-  const has = config.spec.gateways.length;
-  if (!held || has * 2 >= had) return { verdict: "obey" };
-  if (config.metadata.uid !== held.metadata.uid) {
-    return doubt("Emptied", `NodeConfig ${node} was made anew with ${has} gateways; this node has ${had}`);
+function judgeLoss(config: NodeConfig, context: JudgementContext): Verdict {
+  const { node, held, declared } = context;
+  if (!held || config.metadata.annotations[ACCEPTED] === configDigest(config.spec)) {
+    return { verdict: "obey" };
   }
-  if (had === 1) return { verdict: "obey" };
-  if (!declared) return { verdict: "ask" };
+  const had = held.spec.gateways.length;
+  const has = config.spec.gateways.length;
   const kept = new Set(config.spec.gateways.map((g) => gatewayKey(g.namespace, g.name)));
   const lost = held.spec.gateways.map((g) => gatewayKey(g.namespace, g.name)).filter((key) => !kept.has(key));
+  const past = lost.length === 0 ? undefined : signOfThePast(config, held, context);
+  if (past !== undefined) {
+    return doubt(
+      "RolledBack",
+      `NodeConfig ${node} ${past}, and lacks ${lost.length} of the ${had} gateways of this node (${lost[0]})`,
+    );
+  }
+  if (has * 2 >= had || had === 1) return { verdict: "obey" };
+  if (!declared) return { verdict: "ask" };
   const withheld = new Set(config.spec.withheld);
   const stillDeclared = lost.filter((key) => declared.has(key) && !withheld.has(key));
   if (stillDeclared.length === 0) return { verdict: "obey" };
@@ -86,17 +101,36 @@ function judgeLoss(config: NodeConfig, { node, held, declared }: JudgementContex
   );
 }
 
+/**
+ * Why the store may be another one than before, or as it was earlier. The controller goes on counting from there, so the doubt stays
+ * when the generation that is held is passed.
+ */
+function signOfThePast(
+  config: NodeConfig,
+  held: NodeConfig,
+  { doubted }: JudgementContext,
+): string | undefined {
+  const { uid, generation } = config.metadata;
+  if (uid !== held.metadata.uid) return "was made anew";
+  if (generation < held.metadata.generation) {
+    return `is of generation ${generation}, older than ${held.metadata.generation} that this node has`;
+  }
+  return doubted === "RolledBack" ? "had gone back to an older generation" : undefined;
+}
+
 function doubt(reason: DoubtReason, found: string): Verdict {
   const stands = "the last good configuration stands";
   const message = `${found}; ${stands}; ${REMEDIES[reason]}`;
   return { verdict: "doubt", reason, message };
 }
 
-const START_ANEW = "stop the agent, delete its snapshot in the state folder and start it";
+const OR_ACCEPT =
+  "look whether the store lost its data, and restore it (natto import); if it is meant, natto accept NODE";
 const REMEDIES: Readonly<Record<DoubtReason, string>> = {
   Deleted:
     "look whether the store lost its data; to retire the node, stop the agent and run natto agent --cleanup",
-  Emptied: `look whether the store lost its data; if it is meant, ${START_ANEW}`,
+  Emptied: OR_ACCEPT,
+  RolledBack: OR_ACCEPT,
   OtherCell: "give the agent the right --cell, or correct the GatewayNode",
   Invalid: "look at the log of the controller, and upgrade the agent if it is older",
 };

@@ -110,7 +110,13 @@ export function holdConfig(options: HeldConfigOptions): HeldConfig {
       const config = await snapshot.load(now());
       if (!config) return onChange();
       const news = { kind: "present", config } as const;
-      const verdict = judgeConfig(news, { node, cell, held: undefined, declared: undefined });
+      const verdict = judgeConfig(news, {
+        node,
+        cell,
+        held: undefined,
+        declared: undefined,
+        doubted: undefined,
+      });
       if (verdict.verdict === "doubt") return distrust(verdict.reason, verdict.message);
       logger.info(`starts from its snapshot: NodeConfig generation ${config.metadata.generation}`);
       hold(config);

@@ -139,7 +139,7 @@ async function outcomesOf(store: Store, changes: readonly StoreChange[]): Promis
   for (const change of changes) {
     const key = change.action === "delete" ? change.key : keyOf(change.draft);
     if (!CONCERNED.has(key.kind) || change.action === "updateStatus") continue;
-    if (change.action === "create") {
+    if (change.action === "create" || change.action === "restore") {
       outcomes.push({ key, before: undefined, after: createdObject(change.draft, NOT_BORN) });
       continue;
     }

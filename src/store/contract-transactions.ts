@@ -71,6 +71,19 @@ function contractOfCommits(open: OpenStore): void {
     assert.deepEqual([...told].sort(), ["ADDED b", "DELETED a"]);
   });
 
+  test("a restored object keeps its uid, generation and time, and takes nobody's place", async (t) => {
+    const store = await open(t);
+    const created = await store.create<"Cell">(cell("a", 1));
+    const changed = await store.update<"Cell">({ ...created, spec: cell("a", 2).spec });
+    const restore = { action: "restore", draft: changed } as const;
+    await rejectsWith(store.commit([restore]), "AlreadyExists");
+    await store.delete(keyOf(changed));
+    const [restored] = await store.commit([restore]);
+    const { resourceVersion } = restored!.metadata;
+    assert.deepEqual(restored, { ...changed, metadata: { ...changed.metadata, resourceVersion } });
+    assert(Number(resourceVersion) > Number(changed.metadata.resourceVersion));
+  });
+
   test("too many changes, and an object that is changed twice, are refused", async (t) => {
     const store = await open(t);
     const create = (i: number) => ({ action: "create", draft: cell(`c${i}`) }) as const;

@@ -9,6 +9,7 @@ import {
   type Birth,
   checkPrecondition,
   createdObject,
+  restoredObject,
   statusUpdatedObject,
   updatedObject,
 } from "./object-lifecycle.ts";
@@ -79,8 +80,9 @@ async function stepOf(
   overtaken: boolean,
 ): Promise<Step> {
   const key = keyOfChange(change);
-  if (change.action === "create") {
-    const object = createdObject(change.draft, birth());
+  if (change.action === "create" || change.action === "restore") {
+    const make = change.action === "create" ? createdObject : restoredObject;
+    const object = make(change.draft, birth());
     // Whether it exists is shown by the write itself; only when that was refused it is asked for.
     const found = overtaken ? await driver.get(key) : undefined;
     if (found && !decode(key, found.value, found.revision).damage) throw alreadyExists(object);

@@ -23,6 +23,14 @@ export function createdObject(draft: unknown, birth: Birth): AnyObject {
   } as AnyObject;
 }
 
+/** The object to be stored for one of a backup: its identity is kept, its status is not, since it tells of another time. Throws `Invalid`, `TooLarge`. */
+export function restoredObject(draft: AnyObject, birth: Birth): AnyObject {
+  const created = createdObject(draft, birth);
+  const { uid, generation, creationTimestamp } = draft.metadata;
+  if (uid === "") return created;
+  return { ...created, metadata: { ...created.metadata, uid, generation, creationTimestamp } } as AnyObject;
+}
+
 /**
  * The stored object with the draft's spec, labels and annotations. Returns `stored` itself when nothing differs. `generation`
  * grows by one when the spec differs. Throws `Invalid`, `TooLarge`.

@@ -59,7 +59,11 @@ export type Draft<K extends Kind> = ObjectOf<K>;
 
 /** One of several writes that take place together; each means what the method of its name does. */
 export type StoreChange =
-  | { readonly action: "create" | "update" | "updateStatus"; readonly draft: AnyObject }
+  /** `restore`: creates the object with the uid, generation and time of the draft, as a backup has them. */
+  | {
+      readonly action: "create" | "update" | "updateStatus" | "restore";
+      readonly draft: AnyObject;
+    }
   | {
       readonly action: "delete";
       readonly key: ObjectKey;

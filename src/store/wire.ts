@@ -23,7 +23,7 @@ const fenceSchema = z.strictObject({ key: keySchema, uid: z.string(), generation
 const transactionSchema = z.strictObject({
   changes: z.array(
     z.discriminatedUnion("action", [
-      z.strictObject({ action: z.enum(["create", "update", "updateStatus"]), draft: z.unknown() }),
+      z.strictObject({ action: z.enum(["create", "update", "updateStatus", "restore"]), draft: z.unknown() }),
       z.strictObject({
         action: z.literal("delete"),
         key: keySchema,
