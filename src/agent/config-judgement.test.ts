@@ -4,13 +4,13 @@ import fc from "fast-check";
 import type { NodeConfig } from "../model/node-config.ts";
 import {
   ACCEPTED,
+  acceptance,
   gatewayKey,
   type JudgementContext,
   judgeConfig,
   type Verdict,
 } from "./config-judgement.ts";
 import { nodeConfig } from "./fixtures.ts";
-import { configDigest } from "./node-config-check.ts";
 
 const CONTEXT: JudgementContext = {
   node: "a",
@@ -106,14 +106,22 @@ test("a generation older than the one held that lacks a gateway is doubted, also
   assert.equal(reasonOf(judge(ofGeneration(nodeConfig(3), 13), { held })), "obey");
 });
 
-test("what an operator has accepted is obeyed, that very spec and no other", () => {
-  const accept = (config: NodeConfig, accepted: NodeConfig): NodeConfig => ({
+test("a past that an operator has accepted is obeyed once all that is declared is there, from that generation of that object on", () => {
+  const held = ofGeneration(nodeConfig(4), 12);
+  const news = madeAnew(ofGeneration(nodeConfig(3), 5));
+  const accept = (config: NodeConfig, value: string): NodeConfig => ({
     ...config,
-    metadata: { ...config.metadata, annotations: { [ACCEPTED]: configDigest(accepted.spec) } },
+    metadata: { ...config.metadata, annotations: { [ACCEPTED]: value } },
   });
-  const empty = madeAnew(nodeConfig(0));
-  assert.equal(reasonOf(judge(accept(empty, empty), { held: nodeConfig(4) })), "obey");
-  assert.equal(reasonOf(judge(accept(empty, nodeConfig(1)), { held: nodeConfig(4) })), "RolledBack");
+  const accepted = accept(news, acceptance(news));
+  assert.equal(reasonOf(judge(accepted, { held })), "ask");
+  assert.equal(reasonOf(judge(accepted, { held, declared: keys(0, 3) })), "obey");
+  assert.equal(reasonOf(judge(ofGeneration(accepted, 6), { held, declared: keys(0, 3) })), "obey");
+  assert.equal(reasonOf(judge(accepted, { held, declared: keys(0, 4) })), "RolledBack");
+  const withheld = { ...accepted, spec: { ...accepted.spec, withheld: [...keys(3, 4)] } };
+  assert.equal(reasonOf(judge(withheld, { held, declared: keys(0, 4) })), "RolledBack");
+  assert.equal(reasonOf(judge(ofGeneration(accepted, 4), { held, declared: keys(0, 3) })), "RolledBack");
+  assert.equal(reasonOf(judge(accept(news, "other 1"), { held, declared: keys(0, 3) })), "RolledBack");
 });
 
 test("doubt never falls on a sound configuration of the same object that keeps at least half of the gateways", () => {

@@ -4,7 +4,7 @@
  */
 import { describeError, NattoError } from "../errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
-import { checkNodeConfig, configDigest } from "./node-config-check.ts";
+import { checkNodeConfig } from "./node-config-check.ts";
 
 /** What the store says now about the NodeConfig of this node. */
 export type ConfigNews =
@@ -24,8 +24,15 @@ export interface JudgementContext {
   readonly doubted: DoubtReason | undefined;
 }
 
-/** Annotation of a NodeConfig with the digest of the spec that an operator wants the node to obey although it doubts it. */
+/**
+ * Annotation of a NodeConfig: an operator says that what the store declares is what is meant, although it has less than the node. The value is
+ * `acceptance`; it holds for this object from this generation on.
+ */
 export const ACCEPTED = "natto.dev/accepted";
+
+export function acceptance({ metadata: { uid, generation } }: NodeConfig): string {
+  return `${uid} ${generation}`;
+}
 
 export type DoubtReason = "Deleted" | "Emptied" | "RolledBack" | "OtherCell" | "Invalid";
 
@@ -46,7 +53,8 @@ export type Verdict =
  * - one that has less than half of the gateways that the node has. It is obeyed all the same when the node had a single
  *   gateway, or none of those that are gone is declared any more: then people deleted them. Those that a rollout
  *   withholds from this node count as not declared: a store that has lost something does not say so.
- * A sound one that an operator has accepted (`ACCEPTED`) is obeyed whatever it lacks.
+ * One of the past that an operator has accepted (`ACCEPTED`) is obeyed once it has all gateways that are declared, also those that a
+ * rollout withholds for now.
  */
 export function judgeConfig(news: ConfigNews, context: JudgementContext): Verdict {
   const { held, node, cell } = context;
@@ -76,29 +84,40 @@ export function gatewayKey(namespace: string, name: string): string {
 
 function judgeLoss(config: NodeConfig, context: JudgementContext): Verdict {
   const { node, held, declared } = context;
-  if (!held || config.metadata.annotations[ACCEPTED] === configDigest(config.spec)) {
-    return { verdict: "obey" };
-  }
+  if (!held) return { verdict: "obey" };
   const had = held.spec.gateways.length;
   const has = config.spec.gateways.length;
   const kept = new Set(config.spec.gateways.map((g) => gatewayKey(g.namespace, g.name)));
   const lost = held.spec.gateways.map((g) => gatewayKey(g.namespace, g.name)).filter((key) => !kept.has(key));
   const past = lost.length === 0 ? undefined : signOfThePast(config, held, context);
-  if (past !== undefined) {
+  const accepted = isAccepted(config);
+  if (past !== undefined && !accepted) {
     return doubt(
       "RolledBack",
       `NodeConfig ${node} ${past}, and lacks ${lost.length} of the ${had} gateways of this node (${lost[0]})`,
     );
   }
-  if (has * 2 >= had || had === 1) return { verdict: "obey" };
+  if (past === undefined && (has * 2 >= had || had === 1)) return { verdict: "obey" };
   if (!declared) return { verdict: "ask" };
   const withheld = new Set(config.spec.withheld);
-  const stillDeclared = lost.filter((key) => declared.has(key) && !withheld.has(key));
-  if (stillDeclared.length === 0) return { verdict: "obey" };
+  const stillDeclared = lost.filter((key) => declared.has(key));
+  if (past !== undefined && stillDeclared.length > 0) {
+    return doubt(
+      "RolledBack",
+      `NodeConfig ${node} ${past} and was accepted, but lacks ${stillDeclared.length} gateways that are declared (${stillDeclared[0]})`,
+    );
+  }
+  const missed = stillDeclared.filter((key) => !withheld.has(key));
+  if (missed.length === 0) return { verdict: "obey" };
   return doubt(
     "Emptied",
-    `NodeConfig ${node} lost ${lost.length} of ${had} gateways at once, of which ${stillDeclared.length} are still declared (${stillDeclared[0]})`,
+    `NodeConfig ${node} lost ${lost.length} of ${had} gateways at once, of which ${missed.length} are still declared (${missed[0]})`,
   );
+}
+
+function isAccepted({ metadata }: NodeConfig): boolean {
+  const [uid, generation] = (metadata.annotations[ACCEPTED] ?? "").split(" ");
+  return uid === metadata.uid && metadata.generation >= Number(generation);
 }
 
 /**
@@ -124,13 +143,13 @@ function doubt(reason: DoubtReason, found: string): Verdict {
   return { verdict: "doubt", reason, message };
 }
 
-const OR_ACCEPT =
-  "look whether the store lost its data, and restore it (natto import); if it is meant, natto accept NODE";
+const START_ANEW = "stop the agent, delete its snapshot in the state folder and start it";
 const REMEDIES: Readonly<Record<DoubtReason, string>> = {
   Deleted:
     "look whether the store lost its data; to retire the node, stop the agent and run natto agent --cleanup",
-  Emptied: OR_ACCEPT,
-  RolledBack: OR_ACCEPT,
+  Emptied: `look whether the store lost its data; if it is meant, ${START_ANEW}`,
+  RolledBack:
+    "look whether the store lost its data, and restore it (natto import); if what it declares is what is meant, natto accept NODE",
   OtherCell: "give the agent the right --cell, or correct the GatewayNode",
   Invalid: "look at the log of the controller, and upgrade the agent if it is older",
 };

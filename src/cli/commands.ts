@@ -14,6 +14,7 @@ export interface CommandEntry {
 
 const OBJECTS = "Objects:";
 const QUESTIONS = "Questions:";
+const REPAIR = "Backup and repair:";
 const SERVICES = "Services:";
 const OTHER = "Other:";
 
@@ -71,6 +72,24 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "live sessions, gathered from the nodes",
     group: QUESTIONS,
     load: async () => (await import("./sessions-command.ts")).sessionsCommand(),
+  },
+  {
+    name: "export",
+    summary: "write all objects as YAML",
+    group: REPAIR,
+    load: async () => (await import("./export-command.ts")).exportCommand(),
+  },
+  {
+    name: "import",
+    summary: "bring back what export has written",
+    group: REPAIR,
+    load: async () => (await import("./import-command.ts")).importCommand(),
+  },
+  {
+    name: "accept",
+    summary: "have nodes obey a store that has less than they had",
+    group: REPAIR,
+    load: async () => (await import("./accept-command.ts")).acceptCommand(),
   },
   {
     name: "server",

@@ -13,16 +13,25 @@ export interface CheckedSet {
   readonly faults: readonly NattoError[];
 }
 
+export interface Allowed {
+  /** Whether objects may be of kinds that Natto writes itself, as in a backup. */
+  readonly system: boolean;
+}
+
 /**
  * Checks all manifests; `namespace` (from `-n`) is given to namespaced objects that name none. Of an object that stands in the set
  * twice neither version is valid, for nobody can tell which one is meant.
  */
-export function checkManifests(manifests: readonly Manifest[], namespace: string | undefined): CheckedSet {
+export function checkManifests(
+  manifests: readonly Manifest[],
+  namespace: string | undefined,
+  allowed: Allowed = { system: false },
+): CheckedSet {
   const faults: NattoError[] = [];
   const byKey = new Map<string, CheckedManifest[]>();
   for (const manifest of manifests) {
     try {
-      const checked = checkDeclared(inNamespace(manifest, namespace), namespace);
+      const checked = checkDeclared(inNamespace(manifest, namespace), namespace, allowed);
       const key = keyText(keyOf(checked.object));
       byKey.set(key, [...(byKey.get(key) ?? []), checked]);
     } catch (thrown) {
@@ -46,7 +55,11 @@ function inNamespace(manifest: Manifest, namespace: string | undefined): Manifes
   return { ...manifest, input: { ...input, metadata: { ...input.metadata, namespace } } };
 }
 
-function checkDeclared(manifest: Manifest, namespace: string | undefined): CheckedManifest {
+function checkDeclared(
+  manifest: Manifest,
+  namespace: string | undefined,
+  { system }: Allowed,
+): CheckedManifest {
   const kind = isJsonObject(manifest.input) ? manifest.input.kind : undefined;
   if (kind === "Lab") {
     throw manifestError(
@@ -57,7 +70,7 @@ function checkDeclared(manifest: Manifest, namespace: string | undefined): Check
   }
   const checked = checkManifest(manifest);
   const { object } = checked;
-  if (kindInfo(object.kind).system) {
+  if (kindInfo(object.kind).system && !system) {
     const message = `${nameOf(object)} is of a kind that Natto writes itself; remove it from the file and declare what it follows from (NatGateway, GatewayNode, Cell)`;
     throw manifestError(manifest, "Rejected", message);
   }

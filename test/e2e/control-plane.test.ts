@@ -16,6 +16,7 @@ import {
   pinnedEntries,
   placementOf,
   restart,
+  serverAnswers,
   slotOwners,
   until,
   useCloud,
@@ -28,13 +29,6 @@ const LONGER_THAN_TTL = 5;
 const PROGRAMMED_MAPS = ["nodes", "sources", "gateways", "addresses", "slots"];
 
 const cloud = useCloud("control", { endpoints: 6 });
-
-function serverAnswers(lab: Lab): Promise<void> {
-  return until("the server answers", async () => {
-    const { code } = await lab.exec("control", ["natto", "get", "nodes"]);
-    return code === 0;
-  });
-}
 
 function programmedMaps(lab: Lab, node: string): readonly ReadonlyMap<string, string>[] {
   return PROGRAMMED_MAPS.map((map) => pinnedEntries(lab, node, map));

@@ -149,6 +149,14 @@ export async function restart(lab: Lab, host: string, name: string): Promise<Lab
   return lab.spawn(host, record.command, { name });
 }
 
+/** Waits until the server answers the command line. */
+export function serverAnswers(lab: Lab): Promise<void> {
+  return until("the server answers", async () => {
+    const { code } = await lab.exec("control", ["natto", "get", "nodes"]);
+    return code === 0;
+  });
+}
+
 /** Ends a process without warning. */
 export async function killHard(lab: Lab, host: string, name: string): Promise<void> {
   const running = await lab.process(host, name);
