@@ -97,7 +97,17 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   });
   const { router } = parts;
   announcer = router && startAnnouncer({ router, logger, dataplane: reconciler.state, onChange, clock });
-  const prober = parts.startProber({ logger, onChange: () => heartbeat?.kick() });
+  let wasIsolated = false;
+  const prober = parts.startProber({
+    logger,
+    onChange: () => heartbeat?.kick(),
+    onVerdict(dead) {
+      dataplane.setDead(dead);
+      const isIsolated = prober.isolated();
+      if (wasIsolated && !isIsolated) dataplane.noteReturn();
+      wasIsolated = isIsolated;
+    },
+  });
   const onConfig = (config: NodeConfig, wanted: WantedConfig): void => {
     reconciler.want(wanted);
     prober.follow(probeTargets(config, node));

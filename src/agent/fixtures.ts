@@ -76,6 +76,8 @@ export function recordingDataplane(): RecordingDataplane {
       sessions: { used: 1, capacity: 10 },
     }),
     sessions: () => [],
+    setDead: () => {},
+    noteReturn: () => {},
     close() {
       dataplane.closed = true;
     },

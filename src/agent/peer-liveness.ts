@@ -1,58 +1,88 @@
 /**
- * Whether a peer's dataplane forwards, told from the answers to numbered probes. Pure: time is a parameter, in milliseconds
- * of any clock that only goes forward.
+ * Whether a peer's dataplane forwards, told from the answers to probes. Pure, and without a clock: it counts the prober's ticks, at each of which
+ * one probe is sent. So an observer that was held up itself does not take its own silence for the peer's.
  *
- * A probe is missed when no answer came within `PROBE_TIMEOUT_MS`. One answer makes a peer alive; `MISSES_TO_DEATH` probes in
- * a row that were missed make it dead.
+ * Damped, so that a peer behind a bad link does not flap: a silence that comes out of a clean link is believed soon, one on a link that
+ * loses packets late; who was dead must answer steadily to count as alive, and for longer the more often it died.
  */
 
-export const PROBE_TIMEOUT_MS = 1000;
-export const MISSES_TO_DEATH = 4;
-
-export interface SentProbe {
-  readonly sequence: number;
-  readonly sentAt: number;
-}
+/** `unknown`: it was not probed for long enough to tell. */
+export type View = "unknown" | "alive" | "dead";
 
 export interface PeerLiveness {
-  readonly alive: boolean;
-  /** Probes in a row that were missed, up to now. */
-  readonly misses: number;
-  /** Probes that may still be answered, oldest first. */
-  readonly pending: readonly SentProbe[];
+  readonly view: View;
+  /** Whether an answer came since the last tick. */
+  readonly answered: boolean;
+  /** Ticks in a row without an answer. */
+  readonly silent: number;
+  /** The last 32 ticks, the newest as the lowest bit; 1 = answered. */
+  readonly recent: number;
+  /** The link had lost packets before the present silence began. */
+  readonly lossy: boolean;
+  /** Ticks for which it keeps the view that it has now. */
+  readonly since: number;
+  /** How many ticks it stays dead at least. */
+  readonly penalty: number;
 }
 
-/** A peer that was never probed counts as dead until it answers. */
-export const UNPROBED: PeerLiveness = { alive: false, misses: 0, pending: [] };
+/** Silent ticks after which a peer is dead, and on a link that loses packets. */
+export const SILENCE = 6;
+export const LOSSY_SILENCE = 25;
+/** Lost probes among the last 32 that make a link lossy. */
+const LOSSY_MISSES = 2;
+/** To be alive again a peer has answered so many of the last probes. */
+const RETURN_ANSWERS = 10;
+const RETURN_WINDOW = 20;
+/** A peer that died stays dead for so many ticks; one that dies again soon for twice as many each time, up to the most. */
+const FIRST_PENALTY = 25;
+const MOST_PENALTY = 800;
+/** A peer that was alive for so many ticks has its deaths forgiven. */
+const FORGIVEN_AFTER = 1500;
 
-/** A probe with this number was sent. Numbers grow. */
-export function probeSent(peer: PeerLiveness, sequence: number, now: number): PeerLiveness {
-  return { ...peer, pending: [...peer.pending, { sequence, sentAt: now }] };
+export const UNPROBED: PeerLiveness = {
+  view: "unknown",
+  answered: false,
+  silent: 0,
+  recent: 0xffff_ffff,
+  lossy: false,
+  since: 0,
+  penalty: 0,
+};
+
+/** An answer came. Whether it is one to a probe of late is for the prober to tell. */
+export function noteAnswer(peer: PeerLiveness): PeerLiveness {
+  return peer.answered ? peer : { ...peer, answered: true };
 }
 
-/**
- * An answer to the probe with this number arrived. Late ones and ones that nobody asked for change nothing. The probes sent
- * before it are settled too: whether they were lost no longer matters for a row of misses.
- */
-export function probeAnswered(peer: PeerLiveness, sequence: number, now: number): PeerLiveness {
-  const probe = peer.pending.find((p) => p.sequence === sequence);
-  if (!probe || now - probe.sentAt > PROBE_TIMEOUT_MS) return peer;
-  return { alive: true, misses: 0, pending: peer.pending.filter((p) => p.sequence > sequence) };
+/** A tick has passed: judges what came since the one before. */
+export function tick(peer: PeerLiveness): PeerLiveness {
+  const silent = peer.answered ? 0 : peer.silent + 1;
+  const recent = ((peer.recent << 1) | Number(peer.answered)) >>> 0;
+  const lossy = silent === 1 ? 32 - countBits(peer.recent) >= LOSSY_MISSES : peer.lossy;
+  const next: PeerLiveness = { ...peer, answered: false, silent, recent, lossy, since: peer.since + 1 };
+  switch (peer.view) {
+    case "unknown":
+      if (silent === 0) return { ...next, view: "alive", since: 0 };
+      return silent >= LOSSY_SILENCE ? { ...next, view: "dead", since: 0 } : next;
+    case "alive":
+      return silent >= (lossy ? LOSSY_SILENCE : SILENCE) ? die(next) : next;
+    case "dead": {
+      const answers = countBits(recent & (2 ** RETURN_WINDOW - 1));
+      const isSteady = silent === 0 && answers >= RETURN_ANSWERS;
+      return isSteady && next.since >= next.penalty ? { ...next, view: "alive", since: 0 } : next;
+    }
+  }
 }
 
-/** Counts the probes whose time is over as missed. */
-export function expireProbes(peer: PeerLiveness, now: number): PeerLiveness {
-  const pending = peer.pending.filter((p) => now - p.sentAt <= PROBE_TIMEOUT_MS);
-  const missed = peer.pending.length - pending.length;
-  if (missed === 0) return peer;
-  const misses = Math.min(MISSES_TO_DEATH, peer.misses + missed);
-  return { alive: peer.alive && misses < MISSES_TO_DEATH, misses, pending };
+/** The first death costs little; each one that follows soon costs twice as much. */
+function die(peer: PeerLiveness): PeerLiveness {
+  const forgiven = peer.since >= FORGIVEN_AFTER || peer.penalty === 0;
+  const penalty = forgiven ? FIRST_PENALTY : Math.min(MOST_PENALTY, 2 * peer.penalty);
+  return { ...peer, view: "dead", since: 0, penalty };
 }
 
-/**
- * Forgets the probes under way without a verdict: for an observer that was itself stopped for so long that answers may lie
- * unread in its socket.
- */
-export function forgetProbes(peer: PeerLiveness): PeerLiveness {
-  return peer.pending.length === 0 ? peer : { ...peer, pending: [] };
+function countBits(word: number): number {
+  let count = 0;
+  for (let rest = word >>> 0; rest !== 0; rest = (rest & (rest - 1)) >>> 0) count++;
+  return count;
 }

@@ -5,19 +5,14 @@
 import { randomBytes } from "node:crypto";
 import { startTaskLoop } from "../task-loop.ts";
 import type { AgentLogger } from "./agent-logger.ts";
-import {
-  expireProbes,
-  forgetProbes,
-  type PeerLiveness,
-  PROBE_TIMEOUT_MS,
-  probeAnswered,
-  probeSent,
-  UNPROBED,
-} from "./peer-liveness.ts";
+import { LOSSY_SILENCE, noteAnswer, type PeerLiveness, tick, UNPROBED, type View } from "./peer-liveness.ts";
 import { decodeProbe, encodeProbe } from "./probe-packet.ts";
 import { keepProbeSocket } from "./probe-socket.ts";
 
-export const PROBE_INTERVAL_MS = 250;
+/** Between two ticks, where there are few peers. */
+export const PROBE_INTERVAL_MS = 40;
+/** A large cell is probed less often: at most 2,500 probes a second. */
+const INTERVAL_PER_PEER_MS = 0.4;
 
 /** Who is probed, and from where. */
 export interface ProbeTargets {
@@ -32,9 +27,9 @@ export interface PeerProberOptions {
   readonly logger: AgentLogger;
   /** Called after the set of peers that are alive has changed. */
   readonly onChange: () => void;
+  /** Told at every tick: the addresses of the peers that are dead in the eyes of this node. */
+  readonly onVerdict?: (dead: readonly string[]) => void;
   readonly intervalMs?: number;
-  /** Milliseconds of a clock that only goes forward. */
-  readonly now?: () => number;
 }
 
 export interface PeerProber {
@@ -42,41 +37,39 @@ export interface PeerProber {
   follow(targets: ProbeTargets): void;
   /** Names of the peers whose dataplane answers, sorted. */
   alive(): readonly string[];
+  /** There are several peers, and all of them are dead in the eyes of this node: it may be cut off. */
+  isolated(): boolean;
   close(): Promise<void>;
 }
 
 export function startPeerProber(options: PeerProberOptions): PeerProber {
-  const { logger, onChange, intervalMs = PROBE_INTERVAL_MS, now = () => performance.now() } = options;
+  const { logger, onChange, onVerdict, intervalMs = PROBE_INTERVAL_MS } = options;
   // Answers to an earlier agent's probes, or made up by somebody, do not carry this run's number.
   const run = randomBytes(4).readUInt32BE();
   const peers = keepPeers(logger, onChange);
   let targets: ProbeTargets | undefined;
   let sequence = 0;
-  let lastTick = Number.NEGATIVE_INFINITY;
 
   const socket = keepProbeSocket(logger, (message, from) => {
     const probe = decodeProbe(message);
     if (!targets || probe?.run !== run || from.port !== targets.port) return;
+    const age = (sequence - probe.sequence) >>> 0;
+    if (age > LOSSY_SILENCE) return;
     const { address } = from;
-    peers.judge((peer, at) => (at === address ? probeAnswered(peer, probe.sequence, now()) : peer));
+    peers.judge((peer, at) => (at === address ? noteAnswer(peer) : peer));
   });
 
   const loop = startTaskLoop(async () => {
     if (!targets) return intervalMs;
     const { address, port } = targets;
     const open = await socket.bound(address);
-    const time = now();
-    const stalled = time - lastTick > intervalMs + PROBE_TIMEOUT_MS;
-    lastTick = time;
-    peers.judge((peer) => (stalled ? forgetProbes(peer) : expireProbes(peer, time)));
+    if (sequence > 0) peers.judge(tick);
+    onVerdict?.(peers.dead());
     sequence = (sequence + 1) >>> 0;
     const packet = encodeProbe({ run, sequence });
-    peers.judge((peer, peerAddress) => {
-      // A probe that cannot even be sent (no socket, no route, no buffer) is a probe without an answer.
-      open?.send(packet, port, peerAddress, () => {});
-      return probeSent(peer, sequence, time);
-    });
-    return intervalMs;
+    // A probe that cannot even be sent (no socket, no route, no buffer) is a probe without an answer.
+    for (const peer of targets.peers) open?.send(packet, port, peer.address, () => {});
+    return Math.max(intervalMs, INTERVAL_PER_PEER_MS * targets.peers.length);
   });
 
   return {
@@ -85,6 +78,7 @@ export function startPeerProber(options: PeerProberOptions): PeerProber {
       peers.set(next.peers);
     },
     alive: peers.alive,
+    isolated: peers.isolated,
     async close() {
       await loop.stop();
       socket.close();
@@ -97,9 +91,9 @@ function keepPeers(logger: AgentLogger, onChange: () => void) {
   const peers = new Map<string, { readonly address: string; readonly liveness: PeerLiveness }>();
   let announced = "";
 
+  const seenAs = (view: View) => [...peers].filter(([, peer]) => peer.liveness.view === view);
   const alive = (): string[] =>
-    [...peers]
-      .filter(([, peer]) => peer.liveness.alive)
+    seenAs("alive")
       .map(([name]) => name)
       .sort();
   const announce = (): void => {
@@ -110,6 +104,8 @@ function keepPeers(logger: AgentLogger, onChange: () => void) {
   };
   return {
     alive,
+    dead: (): string[] => seenAs("dead").map(([, peer]) => peer.address),
+    isolated: (): boolean => peers.size > 1 && seenAs("dead").length === peers.size,
     set(wanted: ProbeTargets["peers"]): void {
       const names = new Set(wanted.map((p) => p.name));
       for (const name of peers.keys()) if (!names.has(name)) peers.delete(name);
@@ -124,9 +120,9 @@ function keepPeers(logger: AgentLogger, onChange: () => void) {
         const liveness = verdict(peer.liveness, peer.address);
         if (liveness === peer.liveness) continue;
         peers.set(name, { ...peer, liveness });
-        if (liveness.alive === peer.liveness.alive) continue;
+        if (liveness.view === peer.liveness.view) continue;
         changed = true;
-        const word = liveness.alive ? "answers" : "no longer answers";
+        const word = liveness.view === "alive" ? "answers" : "does not answer";
         logger.info({ peer: name, address: peer.address }, `the dataplane of peer ${name} ${word} probes`);
       }
       if (changed) announce();

@@ -48,7 +48,14 @@ test("arrays, 64-bit numbers and offsets lie where C puts them", () => {
   });
   assert.equal(bytes.readUInt32LE(12 + 4 * 4), 7);
   assert.equal(bytes.readUInt32LE(gateway.size - 4), 9);
-  const row = { node_address: 1, vxlan_port: 2, programmed: 1, clock_offset: 2n ** 40n, static_mappings: 3 };
+  const row = {
+    node_address: 1,
+    vxlan_port: 2,
+    programmed: 1,
+    clock_offset: 2n ** 40n,
+    static_mappings: 3,
+    returning_until: 0n,
+  };
   const encoded = config.encode(row);
   assert.equal(encoded.readBigUInt64LE(8), 2n ** 40n);
 });

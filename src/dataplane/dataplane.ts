@@ -51,6 +51,13 @@ export interface Dataplane {
    * `Environment` when something is missing on the machine (an interface, a privilege); what could be done is done by then.
    */
   ensure(config: NodeConfig["spec"]): Promise<EnsureReport>;
+  /**
+   * Says which peers (addresses in dotted-quad notation) are dead in the eyes of this node, and all others alive: packets for the slots of a dead
+   * one are steered to its backup. It holds for a few seconds, so it has to be said again and again.
+   */
+  setDead(addresses: readonly string[]): void;
+  /** This node was away, or cut off: for a while its backups may know flows of its slots. */
+  noteReturn(): void;
   status(): DataplaneStatus;
   /** All live sessions, a part at a time: the caller lets others run in between. */
   sessions(): Iterable<readonly Session[]>;

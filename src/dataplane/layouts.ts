@@ -13,6 +13,7 @@ export type ConfigRow = {
   programmed: number;
   clock_offset: bigint;
   static_mappings: number;
+  returning_until: bigint;
 };
 export type NodeRow = { address: number };
 export type SourceKeyRow = { prefix_bits: number; network: number; address: number };
@@ -100,7 +101,14 @@ export function codecsOf(layouts: Layouts): Codecs {
   const recordKinds = layouts.enumNames("record_kind");
   return {
     config: structCodec(
-      struct("config", ["node_address", "vxlan_port", "programmed", "clock_offset", "static_mappings"]),
+      struct("config", [
+        "node_address",
+        "vxlan_port",
+        "programmed",
+        "clock_offset",
+        "static_mappings",
+        "returning_until",
+      ]),
     ),
     node: structCodec(struct("node", ["address"])),
     source_key: structCodec(struct("source_key", ["prefix_bits", "network", "address"])),

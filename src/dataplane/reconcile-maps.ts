@@ -20,7 +20,7 @@ export interface ReconciledMaps {
   readonly resting: readonly RestingRange[];
 }
 
-/** Reconciles once. `now` is in milliseconds of any clock that does not go back. */
+/** Reconciles once. `now` is in milliseconds of any clock that does not go back; `returning` says that this node was away. */
 export function reconcileMaps(
   maps: KernelMaps,
   codecs: Codecs,
@@ -28,11 +28,12 @@ export function reconcileMaps(
   node: string,
   before: readonly RestingRange[],
   now: number,
+  returning = false,
 ): ReconciledMaps {
   const nodes = readNodes(maps);
   const addresses = readAddresses(maps, codecs);
   const stillResting = before.filter((range) => range.until > now);
-  const tables = computeTables(config, node, { nodes, addresses }, stillResting);
+  const tables = computeTables(config, node, { nodes, addresses }, stillResting, returning);
   const freed = freedRanges(addresses, tables).map((range) => ({ ...range, until: now + REST_MS }));
   const resting = [...stillResting, ...freed];
   const repairs = programMaps(maps, codecs, tables, {

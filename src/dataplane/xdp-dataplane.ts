@@ -6,8 +6,17 @@ import type { NodeConfig } from "../model/node-config.ts";
 import { detach, ensureAttached, ROLES, type Role, rolesOf } from "./attachment.ts";
 import { readCounters } from "./counter-list.ts";
 import type { Dataplane, DataplaneOptions, DataplaneStatus, EnsureReport, Repair } from "./dataplane.ts";
+import { writeDeadNodes } from "./dead-nodes.ts";
 import { createGuard, removeGuard, renderGuard } from "./guard.ts";
-import { ensurePinFolder, type KernelMaps, loadOnMaps, MAP_NAMES, readSweeper } from "./kernel-maps.ts";
+import {
+  ensurePinFolder,
+  type KernelMaps,
+  loadOnMaps,
+  MAP_NAMES,
+  readConfig,
+  readSweeper,
+  writeConfig,
+} from "./kernel-maps.ts";
 import { type Codecs, readCodecs } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
 import { type RestingRange, reconcileMaps } from "./reconcile-maps.ts";
@@ -18,6 +27,10 @@ const OBJECT_PATH = join(import.meta.dirname, "../../build/natto.bpf.o");
 
 /** The sweeper ticks every 50 ms. */
 const SWEEPER_SILENCE_NS = 1_000_000_000n;
+/** A verdict that a peer is dead must not outlive the agent that it came from for long. */
+const DEAD_FOR_NS = 5_000_000_000n;
+/** How long flows that began with a backup are asked for there after a return: as long as a UDP flow lives by default. */
+const RETURNING_NS = 300_000_000_000n;
 /** The guard is looked at less often than the maps, since that starts a program. */
 const GUARD_INTERVAL_MS = 3_000;
 
@@ -29,12 +42,20 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
   if (!existsSync(OBJECT_PATH)) {
     throw new NattoError("Environment", "the dataplane program is not compiled; run 'make bpf'");
   }
+  const isFresh = !existsSync(join(options.pinFolder, "slots"));
   ensurePinFolder(options.pinFolder);
   mkdirSync(options.stateFolder, { recursive: true });
   const codecs = readCodecs(OBJECT_PATH);
   const { object, maps } = loadOnMaps(OBJECT_PATH, options.pinFolder, options.maxSessions);
+  const noteReturn = (): void => {
+    const returning_until = process.hrtime.bigint() + RETURNING_NS;
+    writeConfig(maps, codecs, { ...readConfig(maps, codecs), returning_until });
+  };
+  if (isFresh) noteReturn();
   const guard = createGuard();
   let resting: readonly RestingRange[] = [];
+  let someDead = false;
+  let wasReturning: boolean | undefined;
   let guardChecked: { readonly rules: string; readonly at: number } | undefined;
   let sweeperIsOurs = false;
 
@@ -48,9 +69,13 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
   };
 
   const ensureMaps = (config: NodeConfig["spec"]): readonly Repair[] => {
-    const reconciled = reconcileMaps(maps, codecs, config, options.node, resting, performance.now());
+    const returning = process.hrtime.bigint() < readConfig(maps, codecs).returning_until;
+    const now = performance.now();
+    const reconciled = reconcileMaps(maps, codecs, config, options.node, resting, now, returning);
     resting = reconciled.resting;
-    return reconciled.repairs;
+    const isOwnChange = wasReturning !== undefined && returning !== wasReturning;
+    wasReturning = returning;
+    return isOwnChange ? [] : reconciled.repairs;
   };
 
   const ensureSweeper = (): Repair[] => {
@@ -81,6 +106,12 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
       ];
       return { repairs };
     },
+    setDead(addresses) {
+      if (addresses.length === 0 && !someDead) return;
+      someDead = addresses.length > 0;
+      writeDeadNodes(maps, addresses, process.hrtime.bigint() + DEAD_FOR_NS);
+    },
+    noteReturn,
     status: () => readStatus(maps, codecs),
     sessions: () => listSessions(maps, codecs),
     close: () => object.close(),
