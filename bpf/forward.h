@@ -4,6 +4,7 @@
 #include <linux/if_ether.h>
 #include "answers.h"
 #include "moves.h"
+#include "mss.h"
 #include "packet.h"
 #include "sessions.h"
 #include "slots.h"
@@ -81,6 +82,19 @@ static __always_inline int refuse(struct xdp_md *ctx, const struct packet *p, co
 	return answer_too_big(ctx, p, direction == OUTBOUND ? config->node_address : p->destination, mtu, now_ns(config));
 }
 
+/* Largest IP packet that a route takes, 0 = not known. */
+static __always_inline __u32 mtu_of(struct xdp_md *ctx, const struct bpf_fib_lookup *fib, long route)
+{
+	__u32 mtu = 0;
+
+	if (route == BPF_FIB_LKUP_RET_SUCCESS)
+		return fib->mtu_result;
+	/* Without a neighbour the look-up stops before it tells: that of the interface is known. */
+	if (route == BPF_FIB_LKUP_RET_NO_NEIGH)
+		bpf_check_mtu(ctx, fib->ifindex, &mtu, 0, 0);
+	return mtu;
+}
+
 /* Rewrites a packet of a session and sends it on. */
 static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const struct config *config,
 				     const struct record *r, enum direction direction)
@@ -101,6 +115,8 @@ static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const
 		rewrite(p, &p->ip->saddr, address, 1, port, end);
 	else
 		rewrite(p, &p->ip->daddr, address, 0, port, end);
+	if (p->tcp_flags & SEEN_SYN)
+		clamp_mss(ctx, p, r->gateway, mtu_of(ctx, &fib, route));
 	count(outbound ? TRANSLATED_OUT : TRANSLATED_IN, p->length);
 	return send_on(&fib, route, p->eth, p->ip);
 }

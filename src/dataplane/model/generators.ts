@@ -166,13 +166,15 @@ function behaviour(): fc.Arbitrary<NatBehaviour> {
       failFast: fc.record({ tcpReset: fc.boolean(), icmpProhibited: fc.boolean() }),
       refreshed: fc.boolean(),
       limits: limits(),
+      mssClamp: fc.constantFrom(undefined, 600, 1400, "PathMtu" as const),
     })
-    .map(({ udp, tcp, holdDownSeconds, refreshed, ...rest }) => ({
+    .map(({ udp, tcp, holdDownSeconds, refreshed, mssClamp, ...rest }) => ({
       ...DEFAULT_BEHAVIOUR,
       mapping: { udp: udp.mapping, tcp: tcp.mapping },
       filtering: { udp: udp.filtering, tcp: tcp.filtering },
       timeouts: TIMEOUTS,
       ...rest,
+      ...(mssClamp === undefined ? {} : { mssClamp }),
       inboundRefresh: { udp: refreshed },
       holdDownSeconds,
     }));
@@ -217,6 +219,19 @@ const payload = fc
   )
   .chain((length) => fc.nat(255).map((fill) => Buffer.alloc(length, fill)));
 
+/** An MSS at an even place, at an odd one, behind others, and options that are none. */
+const tcpOptions = fc
+  .constantFrom(
+    "",
+    "020405b4",
+    "0101020405b40100",
+    "0103030702042000",
+    "0802020405b40000",
+    "02040200",
+    "00020405b4000000",
+  )
+  .map((hex) => Buffer.from(hex, "hex"));
+
 function transportArbitrary(echoType: number): fc.Arbitrary<Transport> {
   const segment = fc.record({
     kind: fc.constant("tcp" as const),
@@ -226,7 +241,7 @@ function transportArbitrary(echoType: number): fc.Arbitrary<Transport> {
     acknowledgement: fc.nat(),
     flags: tcpFlags,
     window: anyPort,
-    options: fc.constantFrom(Buffer.alloc(0), Buffer.from("020405b4", "hex")),
+    options: tcpOptions,
     payload,
   });
   const datagram = fc.record({

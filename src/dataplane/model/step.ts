@@ -7,6 +7,7 @@ import { prohibitedFor, resetFor, tooBigFor } from "./answers.ts";
 import { type Classified, classify, findQuoted, type Quoted } from "./classify.ts";
 import { admittedBy, answeredThrough, coveringMapping } from "./mappings.ts";
 import { type Mark, turnOf } from "./moves.ts";
+import { clampMss } from "./mss.ts";
 import type { Indexed } from "./records.ts";
 import { findSession, notePacket, openingOf, openSession } from "./sessions.ts";
 import {
@@ -277,8 +278,9 @@ function passThrough(
   const translated = quoted
     ? translateError(frame, ip, quoted, direction, to)
     : translate(frame, ip, direction, to); // 15
-  const destination = outbound ? ip.destination : record.inside.address;
-  const sent = forward(translated, ip.totalBytes, route(destination)); // 16
+  const way = route(outbound ? ip.destination : record.inside.address);
+  const clamp = config.gateways.get(record.slot.gateway)?.behaviour.mssClamp;
+  const sent = forward(clampMss(translated, ip, clamp, way), ip.totalBytes, way); // 16
   if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu, quoted !== undefined);
   return finish(state, sent, outbound ? "translated_out" : "translated_in");
 }
