@@ -171,6 +171,7 @@ struct sweeper {
 	__u64 last_run;
 	__u32 cursor;
 	__u32 high_water;	/* records from here on were never used */
+	__u32 in_use;		/* records that are */
 };
 
 struct count {

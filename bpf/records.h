@@ -54,28 +54,39 @@ static __always_inline struct flow_key inbound_key(const struct record *r)
 	};
 }
 
+static __always_inline struct sweeper *get_sweeper(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&sweeper, &zero);
+}
+
 static __always_inline struct record *take_record(__u32 *index)
 {
-	if (bpf_map_pop_elem(&free_records, index)) {
-		__u32 zero = 0;
-		struct sweeper *s = bpf_map_lookup_elem(&sweeper, &zero);
+	struct sweeper *s = get_sweeper();
 
-		if (!s)
-			return 0;
+	if (!s)
+		return 0;
+	if (bpf_map_pop_elem(&free_records, index)) {
 		*index = __sync_fetch_and_add(&s->high_water, 1);
 		if (!bpf_map_lookup_elem(&records, index)) {
 			__sync_fetch_and_sub(&s->high_water, 1);
 			return 0;
 		}
 	}
+	__sync_fetch_and_add(&s->in_use, 1);
 	return bpf_map_lookup_elem(&records, index);
 }
 
 static __always_inline void give_back(struct record *r, __u32 index)
 {
+	struct sweeper *s = get_sweeper();
+
 	r->kind = FREE;
 	r->generation++;
 	bpf_map_push_elem(&free_records, &index, 0);
+	if (s)
+		__sync_fetch_and_sub(&s->in_use, 1);
 }
 
 /* Ends a record: first nobody can find it any more, then it may be reused. */

@@ -53,7 +53,7 @@ test("a running node tells what it runs and that it is ready", () => {
   const summary = status.conditions.map((c) => `${c.type}=${c.status}`).join(" ");
   assert.equal(
     summary,
-    "AgentRunning=True ConfigApplied=True ConfigDoubted=False Ready=True Repaired=False StoreReachable=True",
+    "AgentRunning=True ConfigApplied=True ConfigDoubted=False Ready=True Repaired=False SessionPressure=False StoreReachable=True",
   );
 });
 
@@ -173,4 +173,25 @@ test("the same observation later gives the same status, and counters alone are t
   );
   assert.equal(statusDifference(stored, nodeStatus({ ...RUNNING, stopping: true }, stored, START)), "more");
   assert.equal(statusDifference(undefined, stored), "more");
+});
+
+test("a session table that fills is a condition of the node, before new flows are refused and while they are", () => {
+  const pressure = (used: number) =>
+    condition(
+      nodeStatus(
+        { ...RUNNING, measured: { counters: {}, sessions: { used, capacity: 100 } } },
+        undefined,
+        START,
+      ),
+      "SessionPressure",
+    );
+  const told = (used: number) => `${pressure(used)?.status} ${pressure(used)?.reason}`;
+  assert.deepEqual([79, 80, 99, 100].map(told), [
+    "False EnoughRoom",
+    "True TableNearlyFull",
+    "True TableNearlyFull",
+    "True TableFull",
+  ]);
+  assert.match(pressure(100)?.message ?? "", /new flows are refused .* --max-sessions/);
+  assert.equal(condition(nodeStatus(RUNNING, undefined, START), "SessionPressure"), undefined);
 });

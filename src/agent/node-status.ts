@@ -23,6 +23,9 @@ export const REPAIRED = "Repaired";
 export const SNAPSHOT_GOOD = "SnapshotGood";
 export const STORE_REACHABLE = "StoreReachable";
 export const AGENT_RUNNING = "AgentRunning";
+export const SESSION_PRESSURE = "SessionPressure";
+/** From this part of the session table in use on, people are told. */
+const PRESSURE_FROM = 0.8;
 
 /** How long past events (a repair, an outage of the store) are shown as current. */
 export const RECENT_MS = 10 * 60 * 1000;
@@ -90,6 +93,7 @@ function conditionsOf(seen: Observation, now: number): FreshCondition[] {
     [SNAPSHOT_GOOD, judgeSnapshot(seen.config)],
     [STORE_REACHABLE, judgeStore(seen.store, now)],
     [AGENT_RUNNING, judgeRunning(seen)],
+    [SESSION_PRESSURE, judgeSessions(seen)],
     ...(seen.routing ? judgeRouting(seen.routing) : []),
   ];
   return findings.flatMap(([type, finding]) =>
@@ -173,6 +177,23 @@ function judgeStore({ reachable, outage }: StoreContact, now: number): Finding |
   const seconds = Math.round((outage.to - outage.from) / 1000);
   const message = `was unreachable for ${seconds} s until ${iso(outage.to)}: ${outage.message}`;
   return { status: "True", reason: "ReachableAgain", message };
+}
+
+/** Numbers that change with the traffic are no part of the message: it would be written anew all the time. */
+function judgeSessions({ measured }: Observation): Finding | undefined {
+  if (!measured) return undefined;
+  const { used, capacity } = measured.sessions;
+  const remedy = `make the table larger (natto agent --max-sessions), or give the gateways lower limits.sessionsPerEndpoint or shorter timeouts`;
+  if (used >= capacity) {
+    const message = `all ${capacity} entries of the session table are in use: new flows are refused (drop_table_full), established ones go on; ${remedy}`;
+    return { status: "True", reason: "TableFull", message };
+  }
+  if (used >= PRESSURE_FROM * capacity) {
+    const percent = 100 * PRESSURE_FROM;
+    const message = `more than ${percent} % of the ${capacity} entries of the session table are in use; ${remedy}`;
+    return { status: "True", reason: "TableNearlyFull", message };
+  }
+  return { status: "False", reason: "EnoughRoom", message: "" };
 }
 
 function judgeRunning({ stopping }: Observation): Finding {

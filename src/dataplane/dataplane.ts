@@ -31,6 +31,7 @@ export interface EnsureReport {
 export interface DataplaneStatus {
   /** Packets by counter, by the names of docs/dataplane.md. */
   readonly counters: Readonly<Record<string, number>>;
+  /** Entries of the session table: sessions, and the mappings and permissions that they need. */
   readonly sessions: { readonly used: number; readonly capacity: number };
 }
 

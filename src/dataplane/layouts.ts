@@ -74,7 +74,13 @@ export type RecordRow = {
   tcp_in: number;
   counted: number;
 };
-export type SweeperRow = { timer: number; last_run: bigint; cursor: number; high_water: number };
+export type SweeperRow = {
+  timer: number;
+  last_run: bigint;
+  cursor: number;
+  high_water: number;
+  in_use: number;
+};
 export type CountRow = { packets: bigint; bytes: bigint };
 
 export interface Codecs {
@@ -163,7 +169,7 @@ export function codecsOf(layouts: Layouts): Codecs {
         "counted",
       ]),
     ),
-    sweeper: structCodec(struct("sweeper", ["timer", "last_run", "cursor", "high_water"])),
+    sweeper: structCodec(struct("sweeper", ["timer", "last_run", "cursor", "high_water", "in_use"])),
     count: structCodec(struct("count", ["packets", "bytes"])),
     counterNames: layouts
       .enumNames("counter")

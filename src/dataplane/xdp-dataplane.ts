@@ -135,7 +135,7 @@ function ensurePins(maps: KernelMaps, folder: string): Repair[] {
 
 function readStatus(maps: KernelMaps, codecs: Codecs): DataplaneStatus {
   const counters = readCounters(maps, codecs);
-  const used = counters.sessions_created! - counters.sessions_expired!;
+  const used = readSweeper(maps, codecs).in_use;
   return { counters, sessions: { used, capacity: maps.records.info.maxEntries } };
 }
 

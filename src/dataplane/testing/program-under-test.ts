@@ -143,7 +143,7 @@ function clearFlows(maps: KernelMaps, codecs: Codecs): void {
     for (let i = 0; i < count; i++) bpf.remove(fd, keys.subarray(i * size, (i + 1) * size));
   }
   bpf.drain(maps.free_records.fd);
-  const row = { ...readSweeper(maps, codecs), cursor: 0, high_water: 0 };
+  const row = { ...readSweeper(maps, codecs), cursor: 0, high_water: 0, in_use: 0 };
   bpf.update(maps.sweeper.fd, uint32Key(0), codecs.sweeper.encode(row));
 }
 
