@@ -39,11 +39,12 @@ chaos: setup ## Break things at random for ten minutes under traffic, then check
 demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running
 	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold)
 
-bench: setup ## Measure: packets, throughput against nftables, planning, memory
+bench: setup ## Measure: packets, throughput against nftables, planning, memory, loss of a node
 	@$(NODE) bench/packet-cost.ts
 	@$(NODE) bench/throughput.ts
 	@$(NODE) bench/plan.ts
 	@$(NODE) bench/agent-memory.ts
+	@$(NODE) bench/detection.ts
 
 clean: ## Remove what was built
 	rm -rf build node_modules

@@ -29,10 +29,8 @@ import {
 
 const VICTIM = "node2";
 const OTHERS = ["node1", "node3"];
-/** What BFD needs by the cell's declaration: three packets, one each 100 ms. */
-const DETECTION_MS = 300;
-/** On a machine that is busy with other things. */
-const LENIENCE = 10;
+/** BGP itself finds out after its hold time of 9 s, of which up to a keepalive's 3 s may have passed before. */
+const BEFORE_BGP_MS = 6000;
 
 const cloud = useCloud("bgp", { endpoints: 6, routing: "bgp" });
 
@@ -162,7 +160,7 @@ test("A node that can no longer reach the outside is found out by BFD, and takes
     await untilSpread(lab, "fabric-in", "10.254.0.2", []);
     const tookMs = Math.round(performance.now() - begin);
     t.diagnostic(`withdrawn on the other side ${tookMs} ms after the first packet was lost`);
-    assert(tookMs < DETECTION_MS * LENIENCE, `${tookMs} ms`);
+    assert(tookMs < BEFORE_BGP_MS, `${tookMs} ms: BGP may have found out before BFD did`);
     await untilSpreadEverywhere(lab, OTHERS);
     const message = await untilTold(lab, VICTIM, "Ready", "FabricLost");
     assert.match(message, /no BGP session outside is up: BGP session outside to 10\.253\.2\.2 AS 64512/);
