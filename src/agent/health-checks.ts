@@ -4,7 +4,7 @@ import type { NodeCheck } from "../membership/consul-registration.ts";
 import { NODE_READY } from "../model/gateway-node.ts";
 import type { Condition } from "../model/meta.ts";
 import { CONFIG_APPLIED, CONFIG_DOUBTED } from "./node-status.ts";
-import { SESSIONS_UP } from "./routing-status.ts";
+import { NOT_DECLARED, SESSIONS_UP } from "./routing-status.ts";
 
 type Seen = Pick<Condition, "type" | "status" | "reason" | "message">;
 
@@ -21,7 +21,7 @@ export function healthChecks(conditions: readonly Seen[]): readonly NodeCheck[] 
   return [
     check("dataplane", find(NODE_READY), "critical"),
     configCheck(find(CONFIG_APPLIED), find(CONFIG_DOUBTED)),
-    ...(sessions ? [check("routing", sessions, "warning")] : []),
+    ...(sessions ? [routingCheck(sessions)] : []),
   ];
 }
 
@@ -29,6 +29,12 @@ function check(name: string, condition: Seen | undefined, whenFalse: CheckState)
   if (!condition || condition.status === "Unknown") return { name, state: undefined, output: "" };
   const { status, reason, message } = condition;
   return { name, state: status === "True" ? "passing" : whenFalse, output: `${reason}: ${message}` };
+}
+
+/** Where the routes are made elsewhere, there is no session that could be down. */
+function routingCheck(sessions: Seen): NodeCheck {
+  const elsewhere = sessions.reason === NOT_DECLARED;
+  return check("routing", elsewhere ? { ...sessions, status: "True" } : sessions, "warning");
 }
 
 function configCheck(applied: Seen | undefined, doubted: Seen | undefined): NodeCheck {

@@ -3,11 +3,13 @@ import { describeError } from "../errors.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import { DECLARED_SIDES } from "../model/routing.ts";
 import { type Announcements, isNothing } from "../routing/announcements.ts";
+import type { RoutingState } from "./announcer.ts";
 import { UNREADY_AFTER_MS } from "./dataplane-health.ts";
 import type { Finding } from "./finding.ts";
-import type { RoutingState } from "./routing-state.ts";
 
 export const ANNOUNCED = "Announced";
+/** Reason of both while the cell declares no routing. */
+export const NOT_DECLARED = "NotDeclared";
 export const SESSIONS_UP = "SessionsUp";
 
 type RoutingStatus = NonNullable<GatewayNode["status"]>["routing"];
@@ -67,7 +69,7 @@ function judgeAnnounced({ spec, wanted, withheld, report, failure }: RoutingStat
   if (!spec) return undefined;
   if (!spec.routing) {
     const message = "the cell declares no routing: the routes toward this node are made elsewhere";
-    return { status: "False", reason: "NotDeclared", message };
+    return { status: "False", reason: NOT_DECLARED, message };
   }
   if (!spec.routing.announce) {
     const message = "spec.routing.announce of the GatewayNode is false: set it to true to announce again";
@@ -99,7 +101,7 @@ function missingFrom(announced: Announcements, wanted: Announcements): string[] 
 function judgeSessions(routing: RoutingState): Finding | undefined {
   const { spec, report } = routing;
   if (spec && !spec.routing) {
-    return { status: "False", reason: "NotDeclared", message: "the cell declares no routing" };
+    return { status: "False", reason: NOT_DECLARED, message: "the cell declares no routing" };
   }
   if (!report || !spec?.routing) return undefined;
   if (spec.routing.driver === "kernel") {

@@ -9,11 +9,13 @@ import { type Lab, upLab } from "../../src/lab/lab.ts";
 import { freshLabName } from "../../src/lab/lab-name.ts";
 import { leftovers } from "../../src/lab/leftovers.ts";
 import { startProber } from "../../src/lab/traffic/traffic.ts";
+import { runOrThrow } from "../../src/run-command.ts";
 import { bootMachine, type Machine } from "../machine/boot-machine.ts";
 import { PATIENCE_MS, SERVER, seenOutside, until, watchOutside } from "./fixture.ts";
 
 const NODES = ["node1", "node2"] as const;
-const UNITS = ["etcd", "natto-controller", "natto-server"];
+const NATTO = join(import.meta.dirname, "../..");
+const UNITS = ["etcd", "consul", "natto-controller", "natto-server"];
 
 let lab: Lab;
 let control: Machine;
@@ -31,9 +33,11 @@ before(
       running.use(await bootMachine(host, `/run/netns/${lab.host(host).namespace}`));
     control = await boot("control");
     nodes = new Map(await Promise.all(NODES.map(async (node) => [node, await boot(node)] as const)));
-    // What a data centre's DNS does.
+    // What the page leaves to people: names, and a Consul on the PATH.
+    const consul = await runOrThrow("find Consul", [join(NATTO, "scripts/find-consul")]);
+    const link = `ln -s ${consul.trim().replace(NATTO, "/opt/natto")} /usr/local/bin/consul`;
     const name = `echo "${lab.topology.managementAddress} control" >> /etc/hosts`;
-    for (const machine of [control, ...nodes.values()]) await machine.sh(name);
+    for (const machine of [control, ...nodes.values()]) await machine.sh(`${name}\n${link}`);
   },
   { timeout: 2 * PATIENCE_MS },
 );
@@ -55,17 +59,27 @@ async function stepsOf(page: string): Promise<readonly Step[]> {
   }));
 }
 
-/** "Bring …": what the page tells people to carry from the machine that has the authority to the nodes. */
-async function carryCertificates(): Promise<void> {
+const TLS = "/etc/natto/tls";
+/** "Bring …": what the page tells people to carry to the nodes, from where to where. */
+const CARRIED = [
+  ["/root/natto-ca/ca.pem", "ca.pem"],
+  ["/root/natto-ca/agent-NODE.pem", "agent.pem"],
+  ["/root/natto-ca/agent-NODE.key", "agent.key"],
+  [`${TLS}/consul.pem`, "consul.pem"],
+  [`${TLS}/consul.key`, "consul.key"],
+  [`${TLS}/gossip.key`, "gossip.key"],
+  [`${TLS}/consul-machines.token`, "consul-machines.token"],
+  [`${TLS}/natto-agents.token`, "natto-agents.token"],
+] as const;
+
+/** Carries what there is by now. */
+async function carryFiles(): Promise<void> {
   for (const [name, machine] of nodes) {
-    for (const [from, to] of [
-      ["ca.pem", "ca.pem"],
-      [`agent-${name}.pem`, "agent.pem"],
-      [`agent-${name}.key`, "agent.key"],
-    ] as const) {
-      const content = await control.sh(`cat /root/natto-ca/${from}`);
-      const place = ["sh", "-c", `umask 077; mkdir -p /etc/natto/tls; cat > /etc/natto/tls/${to}`];
-      assert.equal((await machine.exec(place, { input: content })).code, 0);
+    for (const [from, to] of CARRIED) {
+      const { code, stdout: input } = await control.exec(["cat", from.replace("NODE", name)]);
+      if (code !== 0) continue;
+      const place = ["sh", "-c", `umask 077; mkdir -p ${TLS}; cat > ${TLS}/${to}`];
+      assert.equal((await machine.exec(place, { input })).code, 0);
     }
   }
 }
@@ -95,9 +109,8 @@ test("Every command of the page works as it stands there.", async () => {
     ["control", [control]],
     ["node", [...nodes.values()]],
   ]);
-  const firstOfNodes = steps.findIndex(({ where }) => where === "node");
-  for (const [i, { where, script }] of steps.entries()) {
-    if (i === firstOfNodes) await carryCertificates();
+  for (const { where, script } of steps) {
+    if (where !== "control") await carryFiles();
     const machines = machinesOf.get(where);
     assert(machines, `a step for ${where}`);
     for (const machine of machines) await machine.sh(script);
