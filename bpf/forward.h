@@ -5,6 +5,7 @@
 #include "answers.h"
 #include "moves.h"
 #include "mss.h"
+#include "gateway-counts.h"
 #include "packet.h"
 #include "sessions.h"
 #include "slots.h"
@@ -117,7 +118,7 @@ static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const
 		rewrite(p, &p->ip->daddr, address, 0, port, end);
 	if (p->tcp_flags & SEEN_SYN)
 		clamp_mss(ctx, p, r->gateway, mtu_of(ctx, &fib, route));
-	count(outbound ? TRANSLATED_OUT : TRANSLATED_IN, p->length);
+	count_for(r->gateway, outbound ? TRANSLATED_OUT : TRANSLATED_IN, p->length);
 	return send_on(&fib, route, p->eth, p->ip);
 }
 

@@ -24,6 +24,12 @@ static __always_inline int drop(enum counter reason, __u32 length)
 	return XDP_DROP;
 }
 
+static __always_inline int drop_for(__u32 gateway, enum counter reason, __u32 length)
+{
+	count_for(gateway, reason, length);
+	return XDP_DROP;
+}
+
 /* The packet has no session that counts: find its slot, and steer it, or begin a session, or drop it. */
 static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const struct config *config, __u32 network,
 				 enum direction direction, enum mark mark)
@@ -99,7 +105,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 		return steer(ctx, p, config, node->address, turn.mark, network, direction);
 	}
 	if (p->quoted)
-		return drop(DROP_NO_SESSION, p->length);
+		return drop_for(address->gateway, DROP_NO_SESSION, p->length);
 
 	enum opening opening = opening_of(p);
 
@@ -111,7 +117,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 		gateway = bpf_map_lookup_elem(&gateways, &index);
 		if (gateway && opening == OPENS)
 			admitted = admitting(gateway, p->protocol, p->source, p->destination, p->destination_port);
-		return admitted ? translate(ctx, p, config, admitted, INBOUND) : drop(DROP_NO_SESSION, p->length);
+		return admitted ? translate(ctx, p, config, admitted, INBOUND) : drop_for(address->gateway, DROP_NO_SESSION, p->length);
 	}
 
 	struct record *session = 0;
@@ -123,7 +129,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 		struct record *answered = opening == NO_OPENING ? 0 : answered_through(p, network, gateway);
 
 		if (!answered) {
-			count(DROP_NOT_SYN, p->length);
+			count_for(address->gateway, DROP_NOT_SYN, p->length);
 			return gateway->answers_reset ? answer_reset(ctx, p, now) : XDP_DROP;
 		}
 		if (opening == REFUSES)
@@ -134,7 +140,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 					     &session);
 
 	if (failed || !session) {
-		count(failed, p->length);
+		count_for(address->gateway, failed, p->length);
 		if (!gateway->answers_prohibited)
 			return XDP_DROP;
 		/* RFC 5508 REQ-8 */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Sessions: finding, noting, making and ending them. */
 #pragma once
+#include "gateway-counts.h"
 #include "mappings.h"
 #include "packet.h"
 #include "records.h"
@@ -64,12 +65,12 @@ static __always_inline void note(struct record *r, const struct packet *p, enum 
 
 static __always_inline void end_session(struct record *r, __u32 index, __u64 now)
 {
-	__u32 parent = r->parent;
+	__u32 parent = r->parent, gateway = r->gateway;
 
 	free_record(r, index);
 	if (parent != NO_PARENT)
 		release(parent, now);
-	count(SESSIONS_EXPIRED, 0);
+	count_for(gateway, SESSIONS_EXPIRED, 0);
 }
 
 /*
@@ -175,6 +176,6 @@ static __always_inline enum counter create_session(const struct packet *p, __u32
 	r->seen_out = now;
 	r->kind = SESSION;
 	*session = r;
-	count(SESSIONS_CREATED, 0);
+	count_for(r->gateway, SESSIONS_CREATED, 0);
 	return 0;
 }

@@ -9,6 +9,7 @@ import type { ConsulRegistration, NodeFacts } from "../membership/consul-registr
 import { CONSUL_LEASE_INTERVAL_MS } from "../membership/consul-tuning.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { NodeConfig } from "../model/node-config.ts";
+import type { GatewayUsage } from "../model/usage.ts";
 import type { Router } from "../routing/router.ts";
 import { openMirror } from "../store/mirror.ts";
 import type { Store } from "../store/store.ts";
@@ -25,6 +26,7 @@ import type { NodeIdentity } from "./registration.ts";
 import type { SnapshotDisk } from "./snapshot-keeper.ts";
 import { type StatusReporter, startStatusReporter } from "./status-reporter.ts";
 import { trackContact } from "./store-contact.ts";
+import { startUsageMeter } from "./usage-meter.ts";
 
 const DEFAULT_TTL_SECONDS = 3;
 /** How long the end of the loops may take, and then the last writes to the store. */
@@ -63,6 +65,8 @@ export interface AgentParts {
 export interface AgentLoops {
   /** What the dataplane is to run now. */
   config(): NodeConfig["spec"] | undefined;
+  /** How much of their ports gateways use on this node, as last measured. */
+  usage(): readonly GatewayUsage[];
   /** Stops all loops and tells the store, each for at most a second. */
   stop(): Promise<void>;
 }
@@ -115,13 +119,16 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   const patienceMs = fresh ? NEWS_PATIENCE_MS : 0;
   const holding = { node, cell, snapshots, logger, onConfig, onChange, now: clock.now };
   const follower = await startConfigFollower({ store, patienceMs, clock, ...holding });
+  const runs = () => reconciler.state().wanted?.spec;
+  const meter = startUsageMeter({ dataplane, node, config: runs, logger, onChange, clock });
   const ttlSeconds = () => cells.get(cell)?.spec.membership.ttlSeconds ?? DEFAULT_TTL_SECONDS;
   const observe = (generation: number): Observation => {
     const config = follower.state();
     const state = { dataplane: reconciler.state(), measured: reconciler.measure(), store: contact.state() };
     const routing = announcer?.state();
     const { observer } = parts;
-    return { version, startedAt, fresh, stopping, generation, config, routing, observer, ...state };
+    const usage = meter.state();
+    return { version, startedAt, fresh, stopping, generation, config, routing, observer, usage, ...state };
   };
   const report = ({ metadata, spec, status }: GatewayNode): NodeStatus => {
     if (draining !== spec.drain) registration?.kick();
@@ -149,7 +156,8 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   reporter = startStatusReporter(reporting);
 
   return {
-    config: () => reconciler.state().wanted?.spec,
+    config: runs,
+    usage: meter.state,
     async stop() {
       stopping = true;
       // First nothing changes any more, then it is told: so what is told last is true.
@@ -157,6 +165,7 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
         within(STOP_MS, follower.close(), clock),
         within(STOP_MS, cells.close(), clock),
         reconciler.stop(STOP_MS),
+        within(STOP_MS, meter.stop(), clock),
         announcer?.stop(STOP_MS),
       ]);
       await Promise.all([

@@ -5,7 +5,6 @@
 import { existsSync } from "node:fs";
 import type { Dataplane, DataplaneOptions } from "../dataplane/dataplane.ts";
 import type { ConsulRegistration, NodeFacts } from "../membership/consul-registration.ts";
-import type { NodeConfig } from "../model/node-config.ts";
 import { openRouter } from "../routing/open-router.ts";
 import { type Observer, startObserver } from "../sight/observer.ts";
 import type { Store } from "../store/store.ts";
@@ -69,7 +68,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (!pinned) locks.push(...lockFolders([pinFolder]));
     const snapshots = snapshotFolder(stateFolder);
     const opened = dataplane;
-    observer = await observe(options, opened, () => loops?.config());
+    observer = await observe(options, opened, () => loops);
     loops = await startAgentLoops({
       ...options,
       observer: observer && { url: observer.url },
@@ -101,11 +100,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 async function observe(
   { observe: wanted, identity }: AgentOptions,
   dataplane: Dataplane,
-  config: () => NodeConfig["spec"] | undefined,
+  loops: () => AgentLoops | undefined,
 ): Promise<(Observer & { readonly url: string }) | undefined> {
   if (!wanted) return undefined;
   const { node } = identity;
-  const metrics = makeAgentMetrics(node, dataplane);
+  const config = () => loops()?.config();
+  const metrics = makeAgentMetrics(node, dataplane, { config, usage: () => loops()?.usage() ?? [] });
   const { sessions } = dataplane;
   const observer = await startObserver({ ...wanted, node, config, sessions, metrics });
   const url = `http://${wanted.knownAs}:${observer.port}`;

@@ -78,6 +78,8 @@ export function recordingDataplane(): RecordingDataplane {
     sessions: () => [],
     setDead: () => {},
     noteReturn: () => {},
+    usageRecords: () => [],
+    gatewayCounters: () => new Map(),
     close() {
       dataplane.closed = true;
     },

@@ -9,6 +9,7 @@ import type { DataplaneStatus } from "../dataplane/dataplane.ts";
 import { describeError } from "../errors.ts";
 import { type GatewayNode, NODE_READY } from "../model/gateway-node.ts";
 import { type Condition, mergeConditions } from "../model/meta.ts";
+import { type GatewayUsage, reportedUsage } from "../model/usage.ts";
 import type { RoutingState } from "./announcer.ts";
 import { troubleOf } from "./dataplane-health.ts";
 import type { Finding } from "./finding.ts";
@@ -45,6 +46,7 @@ export interface Observation {
   readonly dataplane: DataplaneState;
   readonly measured: DataplaneStatus | undefined;
   readonly store: StoreContact;
+  readonly usage?: readonly GatewayUsage[] | undefined;
   /** Where the node can be observed, if it can. */
   readonly observer?: { readonly url: string } | undefined;
   /** Undefined where nobody announces anything. */
@@ -66,21 +68,22 @@ export function nodeStatus(seen: Observation, earlier: NodeStatus | undefined, n
     ...(appliedNow ? { applied: appliedNow } : {}),
     ...(sessions ? { sessions } : {}),
     ...(seen.observer ? { observer: seen.observer } : {}),
+    ...(seen.usage?.length ? { usage: [...reportedUsage(seen.usage)] } : {}),
     counters: { ...(seen.measured?.counters ?? earlier?.counters ?? {}) },
     ...routingStatus(seen.routing, earlier?.routing),
     conditions: mergeConditions(earlier?.conditions ?? [], conditionsOf(seen, now), iso(now)),
   };
 }
 
-/** How two statuses differ: `traffic` is what changes all the time, the counters and the number of sessions. */
+/** How two statuses differ: `traffic` is what changes all the time: counters, the number of sessions, ports in use. */
 export function statusDifference(
   stored: NodeStatus | undefined,
   fresh: NodeStatus,
 ): "none" | "traffic" | "more" {
   if (isDeepStrictEqual(stored, fresh)) return "none";
   if (!stored) return "more";
-  const { counters, sessions: _, ...rest } = stored;
-  const { counters: __, sessions: ___, ...freshRest } = fresh;
+  const { counters, sessions: _, usage: _u, ...rest } = stored;
+  const { counters: __, sessions: ___, usage: __u, ...freshRest } = fresh;
   return isDeepStrictEqual(rest, freshRest) ? "traffic" : "more";
 }
 

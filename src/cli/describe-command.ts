@@ -64,8 +64,13 @@ async function fetchRelated(store: Store, { kind, metadata }: AnyObject): Promis
   const { name, namespace } = metadata;
   const none: Related = { placements: [], nodes: [], nodeConfig: undefined, lease: undefined };
   switch (kind) {
-    case "NatGateway":
-      return { ...none, placements: (await store.list({ kind: "Placement", namespace, name })).items };
+    case "NatGateway": {
+      const [placements, nodes] = await Promise.all([
+        store.list({ kind: "Placement", namespace, name }),
+        store.list({ kind: "GatewayNode" }),
+      ]);
+      return { ...none, placements: placements.items, nodes: nodes.items };
+    }
     case "AddressPool":
       return { ...none, placements: (await store.list({ kind: "Placement" })).items };
     case "Cell": {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { GatewayNode } from "../model/gateway-node.ts";
 import type { AnyObject, Kind, ObjectOf } from "../model/kinds.ts";
+import type { GatewayUsage } from "../model/usage.ts";
 import { validateObject } from "../model/validate.ts";
 import { LAST_APPLIED } from "./apply.ts";
 import { tableRows } from "./columns.ts";
@@ -123,6 +125,9 @@ Ports per slot:     16128
 Planned:            yes
 Annotations:
   note   hello
+Allocation:
+  method   Hashed
+  spread   Endpoint
 Mapping:
   udp   EndpointIndependent
   tcp   AddressAndPortDependent
@@ -159,6 +164,28 @@ test("a node shows its slots, whether its configuration is current, its heartbea
   assert.match(text, /^ {2}used +5\n {2}capacity +100$/m);
   assert.match(text, /^ {2}team-a\/web +203\.0\.113\.1 +2 +4 +1 +1024-33279$/m);
   assert.match(text, /^ {2}translated_out +7$/m);
+});
+
+test("a gateway shows the use of its ports on each node, and a node that of each gateway", () => {
+  const usage: GatewayUsage = {
+    gateway: "team-a/web",
+    sessions: 9,
+    addresses: [{ address: "203.0.113.1", total: 32256, tcp: 7, udp: 2, icmp: 0 }],
+    fullest: {
+      ports: "203.0.113.1:1024-17151",
+      protocol: "tcp",
+      remote: "192.0.2.9:443",
+      used: 6,
+      of: 16128,
+    },
+    ...{ peakPercent: 3, refused: 4, refusing: false },
+    endpoints: [{ address: "10.0.0.9", sessions: 8 }],
+  };
+  const busy: GatewayNode = { ...node, status: { ...node.status!, usage: [usage] } };
+  const row = / 9 +32256 +7 +2 +0 +6 of 16128 \(203\.0\.113\.1:1024-17151 tcp\) +3% +4 +10\.0\.0\.9 \(8\)$/m;
+  const ofGateway = factsText(describe(gateway, { ...related, nodes: [busy] }, NOW));
+  assert.match(ofGateway, new RegExp(`^  a +${row.source}`, "m"));
+  assert.match(described(busy), new RegExp(`^  team-a/web +${row.source}`, "m"));
 });
 
 test("a node that never reported can be described", () => {

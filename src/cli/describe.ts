@@ -11,6 +11,7 @@ import type { NatGateway } from "../model/nat-gateway.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Placement } from "../model/placement.ts";
 import { formatPorts, type PortForward, portCount } from "../model/port-forward.ts";
+import type { GatewayUsage } from "../model/usage.ts";
 import { formatAge } from "./age.ts";
 import { LAST_APPLIED } from "./apply.ts";
 import type { Facts, Row } from "./facts.ts";
@@ -144,8 +145,43 @@ function nodeFacts({ metadata, spec, status }: GatewayNode, related: Related, no
     ...routingFacts(status?.routing),
     sessions: status?.sessions ?? "unknown",
     slots: nodeSlots(metadata.name, related.placements),
+    ...usageFacts(
+      (status?.usage ?? []).map((usage) => [usage.gateway, usage] as const),
+      "gateway",
+    ),
     counters: status?.counters ?? {},
     conditions: conditionRows(status?.conditions, now),
+  };
+}
+
+/** What the nodes report of a gateway. */
+function usageOn(nodes: readonly GatewayNode[], gateway: string): (readonly [string, GatewayUsage])[] {
+  return nodes.flatMap(({ metadata, status }) => {
+    const usage = status?.usage?.find((reported) => reported.gateway === gateway);
+    return usage ? [[metadata.name, usage] as const] : [];
+  });
+}
+
+/** The use of ports, a row for each node of a gateway or gateway of a node; nothing where none is reported. */
+function usageFacts(reported: readonly (readonly [string, GatewayUsage])[], of: "node" | "gateway"): Facts {
+  if (reported.length === 0) return {};
+  const sum = (usage: GatewayUsage, what: "total" | "tcp" | "udp" | "icmp") =>
+    usage.addresses.reduce((total, counts) => total + counts[what], 0);
+  return {
+    portUse: reported.map(([name, usage]) => ({
+      [of]: name,
+      sessions: usage.sessions,
+      ports: sum(usage, "total"),
+      tcp: sum(usage, "tcp"),
+      udp: sum(usage, "udp"),
+      icmp: sum(usage, "icmp"),
+      fullest: usage.fullest
+        ? `${usage.fullest.used} of ${usage.fullest.of} (${usage.fullest.ports} ${usage.fullest.protocol})`
+        : "",
+      peak: `${usage.peakPercent}%`,
+      refused: usage.refused,
+      topEndpoints: usage.endpoints.map(({ address, sessions }) => `${address} (${sessions})`),
+    })),
   };
 }
 
@@ -215,10 +251,12 @@ function gatewayFacts({ metadata, spec, status }: NatGateway, related: Related, 
     shardSize: spec.shard.size,
     portsPerSlot: spec.ports.perSlot,
     planned: status?.observedGeneration === metadata.generation,
+    allocation: spec.allocation,
     mapping: spec.mapping,
     filtering: effectiveFiltering(spec),
     timeouts: spec.timeouts,
     ...(placement ? placementSlots(placement) : {}),
+    ...usageFacts(usageOn(related.nodes, `${metadata.namespace}/${metadata.name}`), "node"),
     conditions: conditionRows(status?.conditions, now),
   };
 }

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { SYSTEM_CLOCK } from "../clock.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { Kind, ObjectOf } from "../model/kinds.ts";
+import { fullPercent, LOW_PERCENT } from "../model/usage.ts";
 import { type Mirror, type MirrorOptions, openMirror } from "../store/mirror.ts";
 import { keyOf, keyText, type Store } from "../store/store.ts";
 import type { Done } from "./publish.ts";
@@ -141,5 +142,10 @@ function follow<K extends Kind>(
 /** Nodes report counters all the time; this is what the planner and the rollouts look at. */
 function matterOfNode({ metadata, spec, status }: GatewayNode): unknown {
   const conditions = status?.conditions.map(({ type, status: state }) => [type, state]);
-  return [metadata.uid, metadata.labels, spec, conditions, status?.applied];
+  const ports = status?.usage?.map((usage) => [
+    usage.gateway,
+    usage.refusing,
+    fullPercent(usage) >= LOW_PERCENT,
+  ]);
+  return [metadata.uid, metadata.labels, spec, conditions, status?.applied, ports];
 }

@@ -3,6 +3,8 @@
  * mends the difference, so boot, change and repair are one code path, and running it twice changes nothing.
  */
 import type { NodeConfig } from "../model/node-config.ts";
+import type { Count } from "./counter-list.ts";
+import type { UsageRecord } from "./usage-tally.ts";
 
 export interface DataplaneOptions {
   /** This node's name, as it stands in NodeConfigs. */
@@ -62,6 +64,10 @@ export interface Dataplane {
   status(): DataplaneStatus;
   /** All live sessions, a part at a time: the caller lets others run in between. */
   sessions(): Iterable<readonly Session[]>;
+  /** What tells which ports are in use, a part at a time. */
+  usageRecords(): Iterable<readonly UsageRecord[]>;
+  /** The counters by gateway (`namespace/name`), of what happened in slots of this node. */
+  gatewayCounters(config: NodeConfig["spec"]): ReadonlyMap<string, Readonly<Record<string, Count>>>;
   /** Lets go of the kernel objects; forwarding goes on. */
   close(): void;
 }

@@ -59,12 +59,16 @@ function actual(program: ProgramUnderTest, { arrival }: Extract<Event, { kind: "
   return { verdict, packet: verdict === "drop" ? undefined : packet.toString("hex"), counters };
 }
 
+/** What only happens in slots of a gateway, so that it is counted by gateway too. */
+const COUNTED_BY_GATEWAY = ["sessions_created", "drop_no_port", "drop_not_syn"] as const;
+
 /** Plays a scenario in both; returns the number of packets. */
 function compare(scenario: Scenario): number {
   const program = programFor(scenario.world.maxRecords);
   program.reset(scenario.world, scenario.node);
   let play = begin(scenario);
   let packets = 0;
+  const counted = new Map<Counter, number>();
   for (const [index, step] of scenario.steps.entries()) {
     const next = advance(play, step);
     play = next.play;
@@ -73,6 +77,7 @@ function compare(scenario: Scenario): number {
     switch (event.kind) {
       case "packet":
         packets++;
+        for (const counter of event.outcome.counters) counted.set(counter, (counted.get(counter) ?? 0) + 1);
         assert.deepEqual(
           actual(program, event),
           expected(event),
@@ -90,6 +95,10 @@ function compare(scenario: Scenario): number {
     }
   }
   assert.deepEqual(program.sessions(), sessionTexts(play.state), "sessions at the end");
+  const byGateway = program.countedByGateway();
+  for (const name of COUNTED_BY_GATEWAY) {
+    assert.equal(byGateway[name] ?? 0, counted.get(name) ?? 0, `${name}, summed over the gateways`);
+  }
   return packets;
 }
 

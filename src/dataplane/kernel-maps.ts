@@ -21,6 +21,7 @@ export const MAP_NAMES = [
   "free_records",
   "sweeper",
   "counters",
+  "gateway_counts",
   "answer_limits",
   "endpoints",
   "exhausted",

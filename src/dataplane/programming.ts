@@ -3,6 +3,7 @@
  * truth or the new one: what is referred to is written before what refers to it, and removed after it.
  */
 import { swap32 } from "./btf.ts";
+import { clearGatewayCounters } from "./counter-list.ts";
 import type { Repair } from "./dataplane.ts";
 import {
   addressKey,
@@ -144,6 +145,9 @@ export function programMaps(maps: KernelMaps, codecs: Codecs, tables: Tables, in
   report("addresses", addresses.write());
   report("static_mappings", statics.write());
   report("gateways", writeArrayDifference(maps.gateways, encodeGateways(codecs, tables, gatewayCount)));
+  for (const index of new Set(inUse.gateways)) {
+    if (!tables.gateways.has(index)) clearGatewayCounters(maps, index);
+  }
   report("sources", sources.write());
   report("sources", sources.prune());
   report("static_mappings", statics.prune());

@@ -2,9 +2,10 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { NattoError } from "../errors.ts";
+import { address } from "../model/ipv4.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import { detach, ensureAttached, ROLES, type Role, rolesOf } from "./attachment.ts";
-import { readCounters } from "./counter-list.ts";
+import { type Count, readCounters, readGatewayCounters } from "./counter-list.ts";
 import type { Dataplane, DataplaneOptions, DataplaneStatus, EnsureReport, Repair } from "./dataplane.ts";
 import { writeDeadNodes } from "./dead-nodes.ts";
 import { createGuard, removeGuard, renderGuard } from "./guard.ts";
@@ -13,6 +14,7 @@ import {
   type KernelMaps,
   loadOnMaps,
   MAP_NAMES,
+  readAddresses,
   readConfig,
   readSweeper,
   writeConfig,
@@ -20,7 +22,7 @@ import {
 import { type Codecs, readCodecs } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
 import { type RestingRange, reconcileMaps } from "./reconcile-maps.ts";
-import { listSessions } from "./session-list.ts";
+import { listSessions, listUsageRecords } from "./session-list.ts";
 import { ensureSysctls, restoreSysctls, wantedSysctls } from "./sysctls.ts";
 
 const OBJECT_PATH = join(import.meta.dirname, "../../build/natto.bpf.o");
@@ -114,6 +116,8 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
     noteReturn,
     status: () => readStatus(maps, codecs),
     sessions: () => listSessions(maps, codecs),
+    usageRecords: () => listUsageRecords(maps, codecs),
+    gatewayCounters: (config) => readAllGatewayCounters(maps, codecs, config),
     close: () => object.close(),
   };
 }
@@ -131,6 +135,22 @@ function ensurePins(maps: KernelMaps, folder: string): Repair[] {
     bpf.pin(maps[name].fd, join(folder, name));
     return { what: "map", detail: `${name}: pinned` };
   });
+}
+
+/** The kernel tells by a gateway's public address which index it has. */
+function readAllGatewayCounters(
+  maps: KernelMaps,
+  codecs: Codecs,
+  { gateways }: NodeConfig["spec"],
+): ReadonlyMap<string, Readonly<Record<string, Count>>> {
+  const known = readAddresses(maps, codecs);
+  return new Map(
+    gateways.flatMap(({ namespace, name, addresses: [first] }) => {
+      const index = first && known.get(address(first.address))?.gateway;
+      const counts = index === undefined ? undefined : readGatewayCounters(maps, codecs, index);
+      return counts ? [[`${namespace}/${name}`, counts] as const] : [];
+    }),
+  );
 }
 
 function readStatus(maps: KernelMaps, codecs: Codecs): DataplaneStatus {

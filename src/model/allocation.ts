@@ -81,7 +81,8 @@ export function outboundPorts(
   const { addresses, portsPerSlot, allocation } = pool;
   if (allocation.method === "Deterministic") {
     const index = endpointIndex(pool.sources, endpoint.address);
-    return index === undefined ? undefined : blockOf(pool, allocation, index);
+    const block = index === undefined ? undefined : placeOfBlock(portsPerSlot, allocation, index);
+    return block && block.addressIndex < addresses.length ? block : undefined;
   }
   const { addressIndex, slot } = outboundSlot(network, endpoint.address, addresses, portsPerSlot);
   const chosen =
@@ -97,22 +98,28 @@ function blocksPerAddress(portsPerSlot: number, { portsPerEndpoint }: Determinis
 }
 
 /**
- * The block of the endpoint at an index of the sources. The first address is filled before the second, so that another address moves nobody; within
+ * Where the block of the endpoint at an index of the sources lies. The first address is filled before the second, so that another address moves nobody; within
  * an address, the blocks go round all slots, so that few endpoints have many owners.
  */
-function blockOf(
-  { addresses, portsPerSlot }: Pool,
-  allocation: Deterministic,
-  index: number,
-): EndpointPorts | undefined {
+function placeOfBlock(portsPerSlot: number, allocation: Deterministic, index: number): EndpointPorts {
   const blocks = blocksPerAddress(portsPerSlot, allocation);
   const slots = slotsPerAddress(portsPerSlot);
   const addressIndex = Math.floor(index / blocks);
-  if (addressIndex >= addresses.length) return undefined;
   const number = index % blocks;
   const slot = number % slots;
   const first = FIRST_PORT + slot * portsPerSlot + Math.floor(number / slots) * allocation.portsPerEndpoint;
   return { addressIndex, slot, ports: { first, last: first + allocation.portsPerEndpoint - 1 } };
+}
+
+/** The ports of an endpoint's block, in whichever address it lies; undefined when it is in none of the sources. */
+export function portsOfBlock(
+  portsPerSlot: number,
+  allocation: Deterministic,
+  sources: readonly Cidr[],
+  endpoint: number,
+): PortRange | undefined {
+  const index = endpointIndex(sources, endpoint);
+  return index === undefined ? undefined : placeOfBlock(portsPerSlot, allocation, index).ports;
 }
 
 /** Inverse of a deterministic allocation: whose block a port of an address lies in; undefined when it is nobody's. */

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { addressField, integerField, interfaceField, nameField } from "./fields.ts";
 import { conditionSchema, objectSchema } from "./meta.ts";
 import { nodeRoutingSchema, SIDES } from "./routing.ts";
+import { usageSchema } from "./usage.ts";
 
 /** The label that says in which zone (rack, power feed, room) a node stands. */
 export const ZONE_LABEL = "topology.natto.dev/zone";
@@ -33,6 +34,8 @@ export const gatewayNodeSchema = objectSchema(
     sessions: z.strictObject({ used: z.number().int(), capacity: z.number().int() }).optional(),
     /** Where its live sessions and metrics can be read; see docs/observability.md. */
     observer: z.strictObject({ url: z.string() }).optional(),
+    /** How much of their ports gateways use on this node: the fullest of them; see docs/observability.md. */
+    usage: z.array(usageSchema).optional(),
     /** Packets by counter name, since the maps were made. See docs/dataplane.md for the names. */
     counters: z.record(z.string(), z.number()).default({}),
     /** What the node announces to the fabric now, and how its sessions are; only where its cell declares routing. */

@@ -5,6 +5,7 @@ import type { Cell } from "../model/cell.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import { NOBODY } from "../model/placement.ts";
 import { cellRoutingSchema, nodeRoutingSchema } from "../model/routing.ts";
+import type { GatewayUsage } from "../model/usage.ts";
 import {
   allAlive,
   cell,
@@ -318,4 +319,28 @@ test("the routing of a cell reaches the configuration of its nodes, each with it
   const changed = second.get("n1")?.routing;
   assert.equal(changed?.driver === "bird" && changed.localAs, 64601);
   assert.equal(planner(cloud({ nodes })).nodeConfigs.get("n1")?.routing, undefined);
+});
+
+test("a gateway whose ports are nearly used up on a node, or that refuses flows there, says so and what to do", () => {
+  const full = { ports: "203.0.113.0:1024-2047", protocol: "udp", used: 820, of: 1024 } as const;
+  const usage: GatewayUsage = {
+    gateway: "t/g1",
+    sessions: 1,
+    addresses: [],
+    fullest: full,
+    ...{ peakPercent: 80, refused: 0, refusing: false, endpoints: [] },
+  };
+  const reporting = (change: Partial<GatewayUsage>) =>
+    THREE.map((n, i) => (i === 1 ? { ...n, status: { ...n.status!, usage: [{ ...usage, ...change }] } } : n));
+  const judged = (change: Partial<GatewayUsage>) => {
+    const planned = plan(cloud({ nodes: reporting(change), gateways: [gateway("g1"), gateway("g2")] }));
+    assert.equal(verdict(planned, "g2", "PortsLow")?.status, "False");
+    return ["PortsLow", "PortsExhausted"].map((type) => verdict(planned, "g1", type));
+  };
+  const [low, enough] = judged({});
+  assert.deepEqual([low?.status, enough?.status], ["True", "False"]);
+  assert.match(low?.message ?? "", /at least 80 % used toward one remote on n2; add addresses/);
+  const [notYet, exhausted] = judged({ fullest: { ...full, used: 819 }, refusing: true });
+  assert.deepEqual([notYet?.status, exhausted?.status], ["False", "True"]);
+  assert.match(exhausted?.message ?? "", /new flows found no free port on n2; add addresses/);
 });

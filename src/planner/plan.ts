@@ -29,10 +29,12 @@ import {
   type GatewayStatus,
   gatewayStatus,
   NO_OWNERSHIP,
+  type NodeUsage,
   nodeVerdict,
   type Ownership,
   type PoolStatus,
   poolStatus,
+  usageByGateway,
 } from "./statuses.ts";
 
 export interface PlanInput extends Declared, DeclaredStatics {
@@ -121,7 +123,8 @@ function planOnce(input: PlanInput, before: Memory, after: Memory): Plan {
   }
   const allocation = allocateAddresses(input, admissions, previous);
   const statics = planStatics(input, admissions, allocation);
-  const placed = placeGateways(admissions, allocation, previous, before, after);
+  const usage = usageByGateway(input.nodes);
+  const placed = placeGateways(admissions, allocation, previous, usage, before, after);
   const operatingCells = new Set([...previous.values()].map((spec) => spec.cell));
   const missingCellInUse = (cell: string) => !admissions.cells.has(cell) && operatingCells.has(cell);
   return {
@@ -169,6 +172,7 @@ function placeGateways(
   admissions: Admissions,
   allocation: Allocation,
   previous: ReadonlyMap<string, PlacementSpec>,
+  usageOf: ReadonlyMap<string, readonly NodeUsage[]>,
   before: Memory,
   after: Memory,
 ): Placed {
@@ -181,7 +185,8 @@ function placeGateways(
     const use = allocation.pools.get(gateway.spec.addresses.pool);
     const held = previous.get(key);
     const fleet = after.fleets.get(effectiveCell(gateway, admissions.cells, held?.cell));
-    const facts = { admission, grant, use, fleet };
+    const usage = usageOf.get(key) ?? [];
+    const facts = { admission, grant, use, fleet, usage };
     if (!grant) {
       placed.statuses.set(
         key,

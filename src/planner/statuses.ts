@@ -4,6 +4,7 @@ import type { Cell } from "../model/cell.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import { GATEWAY_READY, type NatGateway } from "../model/nat-gateway.ts";
 import { NOBODY } from "../model/placement.ts";
+import { fullPercent, type GatewayUsage, LOW_PERCENT } from "../model/usage.ts";
 import type { Grant, PoolUse } from "./addresses.ts";
 import type { Admission, Rejection } from "./admission.ts";
 import type { PlacementSpec } from "./assignment.ts";
@@ -20,6 +21,17 @@ export const CELL_READY = "Ready";
 export const MEMBERSHIP_DOUBTED = "MembershipDoubted";
 /** Condition of a cell whose controller hears who is alive. */
 export const MEMBERSHIP_FOLLOWED = "MembershipFollowed";
+
+/** Condition of a gateway of which a slot, or an endpoint's block, is nearly used up on some node. */
+export const PORTS_LOW = "PortsLow";
+/** Condition of a gateway that refused new flows a moment ago, for want of a free port. */
+export const PORTS_EXHAUSTED = "PortsExhausted";
+
+/** What a node reports of a gateway. */
+export interface NodeUsage {
+  readonly node: string;
+  readonly usage: GatewayUsage;
+}
 
 export interface GatewayStatus {
   readonly observedGeneration: number;
@@ -71,6 +83,7 @@ export interface GatewayFacts {
   readonly placement: PlacementSpec | undefined;
   readonly ownership: Ownership;
   readonly fleet: Fleet | undefined;
+  readonly usage: readonly NodeUsage[];
 }
 
 export function gatewayStatus(gateway: NatGateway, facts: GatewayFacts): GatewayStatus {
@@ -79,6 +92,7 @@ export function gatewayStatus(gateway: NatGateway, facts: GatewayFacts): Gateway
     acceptedCondition(facts.admission, observedGeneration),
     addressesCondition(gateway, facts, observedGeneration),
     readyCondition(facts, observedGeneration),
+    ...portsConditions(facts.usage, observedGeneration),
   ];
   const addresses = facts.placement?.addresses.map((placed) => placed.address) ?? [];
   return { observedGeneration, addresses, owners: facts.ownership.owners, conditions };
@@ -115,6 +129,41 @@ function addressesCondition(gateway: NatGateway, facts: GatewayFacts, observedGe
     message,
     observedGeneration,
   };
+}
+
+/** `namespace/name` of a gateway → what the nodes report of it. */
+export function usageByGateway(nodes: readonly GatewayNode[]): ReadonlyMap<string, readonly NodeUsage[]> {
+  const found = new Map<string, NodeUsage[]>();
+  for (const { metadata, status } of nodes) {
+    for (const usage of status?.usage ?? []) {
+      const entry = { node: metadata.name, usage };
+      const others = found.get(usage.gateway);
+      if (others) others.push(entry);
+      else found.set(usage.gateway, [entry]);
+    }
+  }
+  return found;
+}
+
+/** The numbers in the messages are those of the moment in which the condition was last stated: they are not kept up to date. */
+function portsConditions(usage: readonly NodeUsage[], observedGeneration: number): Verdict[] {
+  const say = (type: string, holds: boolean, reasons: readonly [string, string], text: string): Verdict => ({
+    type,
+    status: holds ? "True" : "False",
+    reason: reasons[holds ? 0 : 1],
+    message: holds ? text : "",
+    observedGeneration,
+  });
+  const remedy =
+    "add addresses (spec.addresses.count), larger slots (spec.ports.perSlot) or spread the flows (spec.allocation)";
+  const low = usage.filter((u) => fullPercent(u.usage) >= LOW_PERCENT).map(({ node }) => node);
+  const refusing = usage.filter((u) => u.usage.refusing).map(({ node }) => node);
+  const full = `a slot or block is at least ${LOW_PERCENT} % used toward one remote on ${low.sort().join(", ")}; ${remedy}`;
+  const refused = `new flows found no free port on ${refusing.sort().join(", ")}; ${remedy}`;
+  return [
+    say(PORTS_LOW, low.length > 0, ["NearlyUsedUp", "Enough"], full),
+    say(PORTS_EXHAUSTED, refusing.length > 0, ["FlowsRefused", "NoneRefused"], refused),
+  ];
 }
 
 function readyCondition(facts: GatewayFacts, observedGeneration: number): Verdict {

@@ -1,22 +1,30 @@
 /** What can be seen of a working cloud: its sessions, who holds which port, what would become of a packet. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { natto, runNatto } from "../../src/demo/cloud.ts";
+import { listObjects, natto, runNatto } from "../../src/demo/cloud.ts";
 import { hostAddress, parseEndpoint } from "../../src/demo/flow-paths.ts";
+import { startProber } from "../../src/lab/traffic/traffic.ts";
 import {
   gatewayYaml,
   killHard,
   leavesNothing,
   placementOf,
+  SERVER,
   until,
   useCloud,
   whileProbing,
 } from "./fixture.ts";
 
-const DETERMINISTIC = "  allocation: {method: Deterministic, portsPerEndpoint: 64}\n";
+const blocksOf = (ports: number) => `  allocation: {method: Deterministic, portsPerEndpoint: ${ports}}\n`;
+/** The addresses of ep1, ep2 and ep3; that of ep4, which has too few ports. */
+const MANY = "10.0.0.0/29, 10.0.0.8/30, 10.0.0.12/31";
+const FEW = "10.0.0.14/32";
 const cloud = useCloud("sight", {
   endpoints: 4,
-  gateways: [{ name: "web", yaml: gatewayYaml("web", "10.0.0.0/24", 1, DETERMINISTIC) }],
+  gateways: [
+    { name: "web", yaml: gatewayYaml("web", MANY, 1, blocksOf(1024)) },
+    { name: "few", yaml: gatewayYaml("few", FEW, 1, blocksOf(16)) },
+  ],
 });
 
 interface Sessions {
@@ -36,12 +44,15 @@ test("Every flow outside is a session of the node that owns its slot, and whois 
   const { owners } = (await placementOf(lab, "web")).spec.addresses[0]!;
   const { nodes } = (await placementOf(lab, "web")).spec;
   let seen: Sessions["sessions"] = [];
-  const report = await whileProbing(lab, { flows: 2, tcp: 1, rate: 10 }, () =>
-    until("the sessions of all endpoints are there", async () => {
-      const text = await natto(lab, ["sessions", "--gateway", "team-a/web", "-o", "json"]);
-      seen = (JSON.parse(text) as Sessions).sessions;
-      return new Set(seen.map((s) => `${s.inside.address} ${s.protocol}`)).size === 8;
-    }),
+  const report = await whileProbing(
+    lab,
+    { endpoints: ["ep1", "ep2", "ep3"], flows: 2, tcp: 1, rate: 10 },
+    () =>
+      until("the sessions of all endpoints are there", async () => {
+        const text = await natto(lab, ["sessions", "--gateway", "team-a/web", "-o", "json"]);
+        seen = (JSON.parse(text) as Sessions).sessions;
+        return new Set(seen.map((s) => `${s.inside.address} ${s.protocol}`)).size === 6;
+      }),
   );
   for (const { node, slot } of seen) assert.equal(node, nodes[owners[slot]!]);
   for (const { host, report: udp } of report.flows) {
@@ -57,6 +68,20 @@ test("Every flow outside is a session of the node that owns its slot, and whois 
   }
 });
 
+test("An endpoint that wants more ports than its block has is refused, and its gateway says so before long.", async () => {
+  const lab = cloud();
+  const prober = await startProber(lab, "ep4", { server: hostAddress(lab, SERVER), udp: 30, rate: 2 });
+  for (const type of ["PortsLow", "PortsExhausted"]) {
+    await until(`few is ${type}`, async () => {
+      const few = (await listObjects(lab, "NatGateway")).find(({ metadata }) => metadata.name === "few");
+      return few?.status?.conditions.some((c) => c.type === type && c.status === "True") ?? false;
+    });
+  }
+  await prober.stop();
+  const text = await natto(lab, ["describe", "gateway", "few", "-n", "team-a"]);
+  assert.match(text, /16 of 16 \(203\.0\.113\.\d+:\d+-\d+ udp\) +100% +[1-9]\d* +10\.0\.0\.14 \(16\)/);
+});
+
 test("A node's metrics can be scraped where its GatewayNode says.", async () => {
   const lab = cloud();
   const node = JSON.parse(await natto(lab, ["get", "node", "node1", "-o", "json"])) as {
@@ -64,6 +89,10 @@ test("A node's metrics can be scraped where its GatewayNode says.", async () => 
   };
   const read = `fetch("${node.status.observer.url}/metrics").then((r) => r.text()).then(console.log)`;
   const { stdout } = await lab.exec("control", ["node", "-e", read]);
+  assert.match(
+    stdout,
+    /natto_ports_used\{gateway="team-a\/web",address="203.0.113.\d+",protocol="tcp",node="node1"\}/,
+  );
   assert.match(stdout, /natto_dataplane_packets_total\{counter="translated_out",node="node1"\} \d+/);
 });
 

@@ -6,12 +6,13 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatAddress } from "../../model/ipv4.ts";
 import { swap16, swap32 } from "../btf.ts";
-import { readCounters } from "../counter-list.ts";
+import { readCounters, readGatewayCounters } from "../counter-list.ts";
 import { writeDeadNodes } from "../dead-nodes.ts";
 import {
   ensurePinFolder,
   type KernelMaps,
   loadOnMaps,
+  readAddresses,
   readConfig,
   readSweeper,
   uint32Key,
@@ -80,6 +81,8 @@ export interface ProgramUnderTest {
   run(role: Role, frame: Buffer): ProgramRun;
   /** Moves the clock to a time (ms since `reset`) and sweeps; returns how many sessions expired. */
   sweepAt(now: number): number;
+  /** What the counters by gateway have grown by since `reset`, summed over all gateways. */
+  countedByGateway(): Readonly<Partial<Record<Counter, number>>>;
   /** Live sessions as text, sorted. */
   sessions(): readonly string[];
   close(): void;
@@ -92,6 +95,7 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
   const codecs = readCodecs(OBJECT);
   const { object, maps } = loadOnMaps(OBJECT, folder, maxRecords);
   let startedAt = 0n;
+  let countedAtReset: Counts = {};
 
   const reprogram = (world: World, node: number) => {
     reconcileMaps(maps, codecs, nodeConfigOf(world, node), world.nodes[node]!.name, [], 0);
@@ -109,6 +113,7 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
       writeConfig(maps, codecs, { ...readConfig(maps, codecs), clock_offset: 0n });
       reprogram(world, node);
       startedAt = process.hrtime.bigint();
+      countedAtReset = sumOverGateways(maps, codecs);
     },
     run(role, frame) {
       const before = readCounters(maps, codecs);
@@ -131,6 +136,7 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
       bpf.testRun(object.programFd("natto_sweep_all"), Buffer.alloc(64));
       return difference(before, readCounters(maps, codecs)).sessions_expired ?? 0;
     },
+    countedByGateway: () => difference(countedAtReset, sumOverGateways(maps, codecs)),
     sessions: () => readSessions(maps, codecs),
     close: () => object.close(),
   };
@@ -145,6 +151,17 @@ function clearFlows(maps: KernelMaps, codecs: Codecs): void {
   bpf.drain(maps.free_records.fd);
   const row = { ...readSweeper(maps, codecs), cursor: 0, high_water: 0, in_use: 0 };
   bpf.update(maps.sweeper.fd, uint32Key(0), codecs.sweeper.encode(row));
+}
+
+function sumOverGateways(maps: KernelMaps, codecs: Codecs): Counts {
+  const indices = new Set([...readAddresses(maps, codecs).values()].map(({ gateway }) => gateway));
+  const sums: Counts = {};
+  for (const index of indices) {
+    for (const [name, { packets }] of Object.entries(readGatewayCounters(maps, codecs, index) ?? {})) {
+      sums[name as Counter] = (sums[name as Counter] ?? 0) + packets;
+    }
+  }
+  return sums;
 }
 
 type Counts = Partial<Record<Counter, number>>;
