@@ -4,9 +4,8 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
-import { asNattoError, type NattoError } from "../errors.ts";
+import { asNattoError } from "../errors.ts";
 import type { NodeConfig } from "../model/node-config.ts";
-import { DECLARED_SIDES, type DeclaredSide, servesSide } from "../model/routing.ts";
 import {
   type Announcements,
   announcementsOf,
@@ -20,6 +19,7 @@ import { startTaskLoop, within } from "../task-loop.ts";
 import type { AgentLogger } from "./agent-logger.ts";
 import { troubleOf } from "./dataplane-health.ts";
 import type { DataplaneState } from "./reconciler.ts";
+import { NO_ROUTING_YET, type RoutingState, sidesDown, steadyReport } from "./routing-state.ts";
 
 const INTERVAL_MS = 1000;
 const MIN_GAP_MS = 50;
@@ -29,36 +29,6 @@ const WITHDRAWAL_MS = 3000;
 const SETTLE_MS = 200;
 
 type NodeSpec = NodeConfig["spec"];
-
-/** A side that has sessions, none of which is up. `since` is epoch ms; `wasUp` tells whether one was since the agent's start. */
-export interface SideDown {
-  readonly since: number;
-  readonly wasUp: boolean;
-}
-
-export type SidesDown = { readonly [S in DeclaredSide]?: SideDown };
-
-/** Of a session that stays down a new account is given at most this often: its state changes all the time, and each change would be written. */
-const ACCOUNT_MS = 5000;
-
-/** What was found last, and for each session when its account was given. */
-export interface NotedReport extends RouterReport {
-  readonly notedAt: ReadonlyMap<string, number>;
-}
-
-/** Times are epoch ms. */
-export interface RoutingState {
-  /** The configuration whose announcements these are; undefined before the dataplane was programmed. */
-  readonly spec: NodeSpec | undefined;
-  /** What is to be announced now. */
-  readonly wanted: Announcements;
-  /** Why nothing is announced although there is something to. */
-  readonly withheld: string | undefined;
-  /** What was found last; undefined before that. */
-  readonly report: NotedReport | undefined;
-  readonly down: SidesDown;
-  readonly failure: { readonly error: NattoError; readonly since: number } | undefined;
-}
 
 export interface AnnouncerOptions {
   readonly router: Router;
@@ -79,39 +49,17 @@ export interface Announcer {
   stop(limitMs: number): Promise<void>;
 }
 
-const UNKNOWN: RoutingState = {
-  spec: undefined,
-  wanted: NOTHING,
-  withheld: undefined,
-  report: undefined,
-  down: {},
-  failure: undefined,
-};
-
 export function startAnnouncer(options: AnnouncerOptions): Announcer {
   const { router, logger, dataplane, onChange, clock = SYSTEM_CLOCK } = options;
-  let state = UNKNOWN;
-  /** What the router was last told; undefined until it is known what an earlier agent left. */
-  let told: Announcements | undefined;
+  const leader = makeLeader(router, logger, clock);
+  let state = NO_ROUTING_YET;
   /** While the dataplane is being changed, no more is announced than it had before and will have after. */
   let ceiling: Announcements | undefined;
   let turn: Promise<void> = Promise.resolve();
 
-  const settle = (): Promise<void> => within(SETTLE_MS, NEVER, clock);
-
-  /** Leads the router from what it was told to the target of the moment. */
-  const lead = async (spec: NodeSpec, targetAfter: (told: Announcements) => Announcements): Promise<void> => {
-    told ??= (await router.observe(wishFor(spec, announcementsOf(spec)))).announced;
-    const target = targetAfter(told);
-    const steps = transition(told, target);
-    for (const [i, step] of (steps.length > 0 ? steps : [target]).entries()) {
-      if (i > 0) await settle();
-      const changes = await router.ensure(wishFor(spec, step));
-      told = step;
-      for (const change of changes) logger.info(`routing: ${change}`);
-    }
-    const report = steadyReport(state.report, await router.observe(wishFor(spec, target)), clock.now());
-    state = { ...state, wanted: target, report, down: sidesDown(state, report, clock.now()) };
+  const lead = async (spec: NodeSpec, wanted: Announcements): Promise<void> => {
+    const report = steadyReport(state.report, await leader.lead(spec, wanted), clock.now());
+    state = { ...state, wanted, report, down: sidesDown(state, report, clock.now()) };
   };
 
   const tick = async (): Promise<void> => {
@@ -127,15 +75,17 @@ export function startAnnouncer(options: AnnouncerOptions): Announcer {
     const spec = state.spec ?? (trouble ? wanted?.spec : undefined);
     if (!spec) return;
     const full = announcementsOf(spec);
-    await lead(spec, () => (trouble ? NOTHING : ceiling ? commonAnnouncements(full, ceiling) : full));
+    await lead(spec, trouble ? NOTHING : ceiling ? commonAnnouncements(full, ceiling) : full);
   };
 
   const narrow = async (next: NodeSpec): Promise<void> => {
-    const after = announcementsOf(next);
-    ceiling = after;
-    if (told && sameAnnouncements(told, commonAnnouncements(told, after))) return;
-    await lead(state.spec ?? next, (now) => commonAnnouncements(now, after));
-    await settle();
+    ceiling = announcementsOf(next);
+    const spec = state.spec ?? next;
+    const told = await leader.told(spec);
+    const kept = commonAnnouncements(told, ceiling);
+    if (sameAnnouncements(told, kept)) return;
+    await lead(spec, kept);
+    await settle(clock);
   };
 
   /** One after the other; what goes wrong is kept for the node's status, and tried again with the next tick. */
@@ -162,57 +112,52 @@ export function startAnnouncer(options: AnnouncerOptions): Announcer {
     return INTERVAL_MS;
   };
   const loop = startTaskLoop(run, MIN_GAP_MS, clock);
-
+  const narrowInTurn = (next: NodeSpec): Promise<void> => inTurn(() => narrow(next));
   return {
-    beforeChange: (next) =>
-      within(
-        WITHDRAWAL_MS,
-        inTurn(() => narrow(next)),
-        clock,
-      ),
+    beforeChange: (next) => within(WITHDRAWAL_MS, narrowInTurn(next), clock),
     kick: loop.kick,
     state: () => state,
     stop: (limitMs) => within(limitMs, loop.stop(), clock),
   };
 }
 
-/** What of the state is worth telling. */
-function visible({ report, ...rest }: RoutingState) {
-  return { ...rest, announced: report?.announced, sessions: report?.sessions };
+interface Leader {
+  /** What the router was last told; when that is not known, what an earlier agent left. */
+  told(spec: NodeSpec): Promise<Announcements>;
+  /** Leads the router to this target, so that nothing that stays is without a route on the way, and looks at what came of it. */
+  lead(spec: NodeSpec, target: Announcements): Promise<RouterReport>;
 }
 
-const NEVER = new Promise<never>(() => {});
+function makeLeader(router: Router, logger: AgentLogger, clock: Clock): Leader {
+  let known: Announcements | undefined;
+  const told = async (spec: NodeSpec): Promise<Announcements> => {
+    known ??= (await router.observe(wishFor(spec, announcementsOf(spec)))).announced;
+    return known;
+  };
+  return {
+    told,
+    async lead(spec, target) {
+      const steps = transition(await told(spec), target);
+      for (const [i, step] of (steps.length > 0 ? steps : [target]).entries()) {
+        if (i > 0) await settle(clock);
+        const changes = await router.ensure(wishFor(spec, step));
+        known = step;
+        for (const change of changes) logger.info(`routing: ${change}`);
+      }
+      return router.observe(wishFor(spec, target));
+    },
+  };
+}
+
+function settle(clock: Clock): Promise<void> {
+  return within(SETTLE_MS, new Promise(() => {}), clock);
+}
 
 function wishFor({ routing, node }: NodeSpec, announce: Announcements): RoutingWish | undefined {
   return routing && { routing, node, announce };
 }
 
-/** The report with the earlier account of those sessions that are down as they were a short while ago. Pure. */
-export function steadyReport(before: NotedReport | undefined, found: RouterReport, now: number): NotedReport {
-  const notedAt = new Map<string, number>();
-  const sessions = found.sessions.map((session) => {
-    const known = before?.sessions.find(({ name }) => name === session.name);
-    const at = before?.notedAt.get(session.name) ?? now;
-    const keeps =
-      known && !known.up && !session.up && known.peerAs === session.peerAs && now - at < ACCOUNT_MS;
-    notedAt.set(session.name, keeps ? at : now);
-    return keeps ? known : session;
-  });
-  return { ...found, sessions, notedAt };
-}
-
-/** The sides that are down, given what was found before. Pure. */
-export function sidesDown(
-  before: Pick<RoutingState, "report" | "down">,
-  report: RouterReport,
-  now: number,
-): SidesDown {
-  const down: { -readonly [S in DeclaredSide]?: SideDown } = {};
-  for (const side of DECLARED_SIDES) {
-    const sessions = report.sessions.filter((session) => servesSide(session.side, side));
-    if (sessions.length === 0 || sessions.some((session) => session.up)) continue;
-    const wasUp = before.report?.sessions.some((s) => s.up && servesSide(s.side, side)) ?? false;
-    down[side] = before.down[side] ?? { since: now, wasUp };
-  }
-  return down;
+/** What of the state is worth telling. */
+function visible({ report, ...rest }: RoutingState) {
+  return { ...rest, announced: report?.announced, sessions: report?.sessions };
 }

@@ -10,11 +10,11 @@ import { describeError } from "../errors.ts";
 import { type GatewayNode, NODE_READY } from "../model/gateway-node.ts";
 import { type Condition, mergeConditions } from "../model/meta.ts";
 import { type GatewayUsage, reportedUsage } from "../model/usage.ts";
-import type { RoutingState } from "./announcer.ts";
 import { troubleOf } from "./dataplane-health.ts";
 import type { Finding } from "./finding.ts";
 import type { ConfigState } from "./held-config.ts";
 import { type DataplaneState, describeRepairs } from "./reconciler.ts";
+import type { RoutingState } from "./routing-state.ts";
 import { judgeFabric, judgeRouting, routingStatus } from "./routing-status.ts";
 import type { StoreContact } from "./store-contact.ts";
 

@@ -4,9 +4,9 @@ import { NattoError } from "../errors.ts";
 import { cellRoutingSchema, nodeRoutingSchema, resolveRouting } from "../model/routing.ts";
 import { type Announcements, announcementsOf, NOTHING } from "../routing/announcements.ts";
 import type { SessionReport } from "../routing/router.ts";
-import type { NotedReport, RoutingState } from "./announcer.ts";
 import { UNREADY_AFTER_MS } from "./dataplane-health.ts";
 import { nodeConfig } from "./fixtures.ts";
+import type { NotedReport, RoutingState } from "./routing-state.ts";
 import { ANNOUNCED, judgeFabric, judgeRouting, routingStatus, SESSIONS_UP } from "./routing-status.ts";
 
 const NOW = Date.parse("2026-11-24T12:00:00Z");

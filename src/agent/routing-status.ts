@@ -3,9 +3,9 @@ import { describeError } from "../errors.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import { DECLARED_SIDES } from "../model/routing.ts";
 import { type Announcements, isNothing } from "../routing/announcements.ts";
-import type { RoutingState } from "./announcer.ts";
 import { UNREADY_AFTER_MS } from "./dataplane-health.ts";
 import type { Finding } from "./finding.ts";
+import type { RoutingState } from "./routing-state.ts";
 
 export const ANNOUNCED = "Announced";
 /** Reason of both while the cell declares no routing. */
