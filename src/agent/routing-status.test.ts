@@ -114,8 +114,14 @@ test("before anything is known, a node that was rebooted is not ready, and one w
   const rebooted = judgeFabric(unknown, true, NOW);
   assert(typeof rebooted === "object" && rebooted.reason === "Starting");
   assert.equal(judgeFabric(unknown, false, NOW), undefined);
-  const earlier = { announced: { inside: [], outside: ["198.51.100.0/32"] }, sessions: [] };
+  const earlier = { announced: { inside: [], outside: ["198.51.100.0/32"], omitted: 0 }, sessions: [] };
   assert.deepEqual(routingStatus(unknown, earlier), { routing: earlier });
   assert.deepEqual(routingStatus({ ...GOOD, spec: nodeConfig(1).spec }, earlier), {});
-  assert.deepEqual(routingStatus(GOOD, earlier).routing?.announced, WANTED);
+  assert.deepEqual(routingStatus(GOOD, earlier).routing?.announced, { ...WANTED, omitted: 0 });
+});
+
+test("the status shows the first of many prefixes, and how many more there are", () => {
+  const outside = Array.from({ length: 250 }, (_, i) => `203.0.113.${i}/32`);
+  const shown = routingStatus({ ...GOOD, report: found({ inside: [], outside }, UP) }, undefined).routing;
+  assert.deepEqual([shown?.announced.outside.length, shown?.announced.omitted], [100, 150]);
 });

@@ -12,6 +12,9 @@ export const ANNOUNCED = "Announced";
 export const NOT_DECLARED = "NotDeclared";
 export const SESSIONS_UP = "SessionsUp";
 
+/** Of each side. The status is written every few seconds, so it must not grow with the number of addresses. */
+const MOST_SHOWN = 100;
+
 type RoutingStatus = NonNullable<GatewayNode["status"]>["routing"];
 
 /** The part of the status, given the one that is stored: left as it was as long as nothing is known. */
@@ -22,8 +25,10 @@ export function routingStatus(
   if (routing?.spec && !routing.spec.routing) return {};
   const report = routing?.report;
   if (!report) return earlier ? { routing: earlier } : {};
-  const { inside, outside } = report.announced;
-  const announced = { inside: [...inside], outside: [...outside] };
+  const [inside, outside] = DECLARED_SIDES.map((side) => report.announced[side].slice(0, MOST_SHOWN));
+  const all = report.announced.inside.length + report.announced.outside.length;
+  const shown = { inside: inside ?? [], outside: outside ?? [] };
+  const announced = { ...shown, omitted: all - shown.inside.length - shown.outside.length };
   return { routing: { announced, sessions: report.sessions.map((session) => ({ ...session })) } };
 }
 

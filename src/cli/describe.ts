@@ -188,8 +188,9 @@ function usageFacts(reported: readonly (readonly [string, GatewayUsage])[], of: 
 /** What the node announces, and its sessions with the fabric; nothing where its cell declares no routing. */
 function routingFacts(routing: NonNullable<GatewayNode["status"]>["routing"]): Facts {
   if (!routing) return {};
+  const { inside, outside, omitted } = routing.announced;
   return {
-    announced: routing.announced,
+    announced: { inside, outside, ...(omitted > 0 ? { more: omitted } : {}) },
     fabricSessions: routing.sessions.map(({ name, side, peer, peerAs, state, up, message }) => ({
       session: name,
       side,

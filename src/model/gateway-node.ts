@@ -41,7 +41,12 @@ export const gatewayNodeSchema = objectSchema(
     /** What the node announces to the fabric now, and how its sessions are; only where its cell declares routing. */
     routing: z
       .strictObject({
-        announced: z.strictObject({ inside: z.array(z.string()), outside: z.array(z.string()) }),
+        /** Prefixes, the first of each side; `omitted` is how many more there are. */
+        announced: z.strictObject({
+          inside: z.array(z.string()),
+          outside: z.array(z.string()),
+          omitted: z.number().int().default(0),
+        }),
         sessions: z.array(
           z.strictObject({
             name: z.string(),
