@@ -32,8 +32,8 @@ import {
 /** A BIRD that answers nothing so many times in a row is killed and started anew. */
 const SILENCES_TO_DEATH = 3;
 const NEVER_SET_UP = "Unconfigured";
-/** How long neighbours are given to take up that nothing is announced any more, before their sessions end. */
-const FAREWELL_MS = 300;
+/** How long neighbours are given to take up that nothing is announced any more, before their sessions end: BGP has no word for "done". */
+const FAREWELL_MS = 1000;
 const WITHDRAWAL_MS = 2000;
 
 /** What the driver does for a wish of its own kind. */
