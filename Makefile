@@ -4,10 +4,10 @@ BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-address-of-packed-member \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help setup bpf check format test outages chaos demo bench clean
+.PHONY: help setup bpf check format test test-clusters outages chaos demo bench clean
 
 help: ## Show this help
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: ## Install Debian packages and npm packages, compile the dataplane
 	@scripts/setup
@@ -36,8 +36,11 @@ chaos: setup ## Break things at random for ten minutes under traffic, then check
 	@NATTO_CHAOS_SECONDS=$(or $(SECONDS),600) $(if $(SEED),NATTO_CHAOS_SEED=$(SEED)) \
 		$(NODE) scripts/run-tests.ts --once --timeout 900 test/chaos/chaos.suite.ts
 
-demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running
-	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold)
+test-clusters: setup ## Run all end-to-end tests on etcd and Consul, with outages of a minute
+	@NATTO_E2E_CLUSTERS=1 NATTO_OUTAGE_SECONDS=60 $(NODE) scripts/run-tests.ts --timeout 900 test/e2e
+
+demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running, CLUSTER=1 puts etcd and Consul into it
+	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold) $(if $(CLUSTER),--clusters)
 
 bench: setup ## Measure: packets, throughput against nftables, planning, memory, loss of a node
 	@$(NODE) bench/packet-cost.ts

@@ -1,10 +1,12 @@
 /**
  * `make demo`: a small cloud whose endpoints reach the outside through three active NAT nodes that share one public address, and what
- * happens when one of the nodes dies. Exits with 1 if anything did not hold. `--hold` leaves the cloud running.
+ * happens when one of the nodes dies. Exits with 1 if anything did not hold. `--hold` leaves the cloud running;
+ * `--clusters` puts a real etcd and a real Consul into it.
  */
 import { join } from "node:path";
 import { tableLines } from "../cli/table.ts";
 import { asNattoError, describeError } from "../errors.ts";
+import { natCloud } from "../lab/clouds.ts";
 import { type Lab, upLab } from "../lab/lab.ts";
 import { eventually, gatewayReady, listObjects, natto, nodesReady, spreadOverNodes } from "./cloud.ts";
 import type { Involvement } from "./flow-paths.ts";
@@ -209,13 +211,20 @@ The cloud is still up (${VICTIM} is dead). Some things to try:
 
 async function main(): Promise<number> {
   const hold = process.argv.includes("--hold");
+  const clusters = process.argv.includes("--clusters");
   const interrupt = new AbortController();
   process.once("SIGINT", () => interrupt.abort(new Error("interrupted")));
   process.once("SIGTERM", () => interrupt.abort(new Error("terminated")));
   say(
     "A cloud in network namespaces: 3 NAT nodes between two routers, 12 endpoints inside, a web server outside (examples/lab.yaml).",
   );
-  const lab = await upLab(LAB_FILE, { signal: interrupt.signal });
+  if (clusters) {
+    say(
+      "What is declared is kept in etcd, and Consul knows who is alive: three members of each, on hosts store1 to store3.",
+    );
+  }
+  const source = clusters ? natCloud({ name: "demo", routing: "bgp", control: "clusters" }) : LAB_FILE;
+  const lab = await upLab(source, { signal: interrupt.signal });
   const work = (async () => {
     await declare(lab);
     return [...(await browse(lab)), ...(await loseANode(lab))];

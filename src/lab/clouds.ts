@@ -1,5 +1,6 @@
 /** Clouds that many tests and the demo need, as labs. Add to or change what these functions return to get another one. */
 import { routerBird } from "./bgp.ts";
+import { CLUSTER_MEMBERSHIP_URL, CLUSTER_STORE_URL, clusterHosts, consulAgentProcess } from "./clusters.ts";
 import type { LabInput } from "./lab-file.ts";
 
 export interface NatCloudOptions {
@@ -21,6 +22,13 @@ export interface NatCloudOptions {
    * - `bgp`: by what the nodes announce, once a cell with `CELL_ROUTING` is declared; watched by BFD.
    */
   readonly routing?: "static" | "bgp";
+  /**
+   * Where what is declared is kept, and who knows who is alive.
+   * - `single` (default): the server's embedded store, and heartbeats in it.
+   * - `clusters`: etcd and Consul on three hosts `store1` to `store3`, an agent of Consul on every node and in `control`. Agents use both
+   *   directly; the server in `control` is for people.
+   */
+  readonly control?: "single" | "clusters";
   /** Largest IP packet between routers and nodes. Default 1600: room for the 50 bytes of VXLAN around 1500. */
   readonly fabricMtu?: number;
   /** Gives the outside router routes to the endpoints, as if no NAT were needed: to test the fabric itself. */
@@ -56,7 +64,9 @@ export function natCloud(options: NatCloudOptions): LabInput {
     run = "natto",
     fabricMtu = 1600,
     routing = "static",
+    control = "single",
   } = options;
+  const clusters = control === "clusters";
   const bgp = routing === "bgp";
   const publicPrefixes = options.publicPrefixes ?? ["203.0.113.0/24"];
   const returning = plainForwarding ? [...publicPrefixes, NAT_CLOUD.endpointSubnet] : publicPrefixes;
@@ -66,11 +76,12 @@ export function natCloud(options: NatCloudOptions): LabInput {
     metadata: { name },
     spec: {
       hosts: [
-        { name: "control", role: "control", processes: run === "natto" ? [serverProcess()] : [] },
+        ...(clusters ? clusterHosts() : []),
+        { name: "control", role: "control", processes: run === "natto" ? controlProcesses(clusters) : [] },
         ...(bgp ? bgpRouters(publicPrefixes) : staticRouters(returning)),
       ],
       groups: [
-        nodeGroup(nodes, run === "natto", fabricMtu, !bgp),
+        nodeGroup(nodes, run === "natto" ? nodeProcesses(clusters) : [], fabricMtu, !bgp),
         {
           prefix: "ep",
           count: endpoints,
@@ -91,7 +102,7 @@ export function natCloud(options: NatCloudOptions): LabInput {
           processes: [echoProcess()],
         },
       ],
-      management: { host: "control", subnet: NAT_CLOUD.managementSubnet },
+      management: { host: "control", subnet: NAT_CLOUD.managementSubnet, isolated: !clusters },
     },
   };
 }
@@ -122,7 +133,7 @@ function bgpRouters(publicPrefixes: readonly string[]): HostInput[] {
 type GroupInput = NonNullable<LabInput["spec"]["groups"]>[number];
 type ProcessInput = NonNullable<GroupInput["processes"]>[number];
 
-function nodeGroup(count: number, withAgent: boolean, mtu: number, announce: boolean): GroupInput {
+function nodeGroup(count: number, processes: ProcessInput[], mtu: number, announce: boolean): GroupInput {
   return {
     prefix: "node",
     count,
@@ -136,43 +147,38 @@ function nodeGroup(count: number, withAgent: boolean, mtu: number, announce: boo
       { to: "10.0.0.0/8", via: ["inside"] },
       { to: "default", via: ["outside"] },
     ],
-    processes: withAgent ? [agentProcess()] : [],
+    processes,
   };
 }
 
-function serverProcess(): ProcessInput {
+function controlProcesses(clusters: boolean): ProcessInput[] {
+  return clusters
+    ? [consulAgentProcess(), serverProcess(CLUSTER_STORE_URL, ["--membership", CLUSTER_MEMBERSHIP_URL])]
+    : [serverProcess("file:$(STATE)/natto.db", [])];
+}
+
+function nodeProcesses(clusters: boolean): ProcessInput[] {
+  return clusters
+    ? [consulAgentProcess(), agentProcess(CLUSTER_STORE_URL, ["--membership", CLUSTER_MEMBERSHIP_URL])]
+    : [agentProcess("http://$(MANAGEMENT):7474", [])];
+}
+
+function serverProcess(store: string, more: readonly string[]): ProcessInput {
   return {
     name: "server",
-    command: [
-      "natto",
-      "server",
-      "--store",
-      "file:$(STATE)/natto.db",
-      "--listen",
-      "0.0.0.0:7474",
-      "--controller",
-    ],
+    command: ["natto", "server", "--store", store, "--listen", "0.0.0.0:7474", "--controller", ...more],
     ready: { tcp: 7474 },
   };
 }
 
-function agentProcess(): ProcessInput {
+function agentProcess(store: string, more: readonly string[]): ProcessInput {
   const place = ["--node", "$(HOST)", "--cell", "main", "--address", "$(ADDRESS)"];
   const interfaces = ["--inside", "inside", "--outside", "outside"];
   const folders = ["--pin-folder", "$(BPF)", "--state-folder", "$(STATE)", "--max-sessions", "65536"];
   const observe = ["--observe-listen", "0.0.0.0:7476"];
   return {
     name: "agent",
-    command: [
-      "natto",
-      "agent",
-      "--store",
-      "http://$(MANAGEMENT):7474",
-      ...place,
-      ...interfaces,
-      ...folders,
-      ...observe,
-    ],
+    command: ["natto", "agent", "--store", store, ...place, ...interfaces, ...folders, ...observe, ...more],
   };
 }
 

@@ -147,8 +147,18 @@ const labSpec = z.strictObject({
   hosts: z.array(hostField).default([]),
   links: z.array(linkField).default([]),
   groups: z.array(groupField).default([]),
-  /** A network apart from the fabric, by which nodes reach the control plane: a bridge in `host`, which has its first address. */
-  management: z.strictObject({ host: nameField, subnet: cidrField }).optional(),
+  /**
+   * A network apart from the fabric, by which nodes reach the control plane: a bridge in `host`, which has its first address. Other control
+   * hosts are attached to it too.
+   */
+  management: z
+    .strictObject({
+      host: nameField,
+      subnet: cidrField,
+      /** Whether nodes cannot reach nodes by it. Consul's agents must be able to. */
+      isolated: z.boolean().default(true),
+    })
+    .optional(),
 });
 
 export const labFileSchema = z.strictObject({

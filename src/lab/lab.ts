@@ -1,4 +1,5 @@
 /** Labs: bring one up, use it, find one that is up. The fixture of all end-to-end tests. */
+import { spawnSync } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { NattoError } from "../errors.ts";
@@ -29,7 +30,7 @@ import {
 } from "./run-folder.ts";
 import { hostScript, linkBatch, namespaceBatch, routeBatch } from "./setup-plan.ts";
 import { downLab, namespacesOf } from "./teardown.ts";
-import { expandLab, type LabHost, type Topology } from "./topology.ts";
+import { expandLab, type LabHost, managedAddress, type Topology } from "./topology.ts";
 
 export interface UpOptions {
   /** Instead of the name in the file. */
@@ -203,12 +204,24 @@ function fillIn(text: string, folder: RunFolder, topology: Topology, host: LabHo
     INDEX: String(host.index),
     ADDRESS: host.addresses[0],
     MANAGEMENT: topology.managementAddress,
+    SELF: managedAddress(host),
     RUN: folder.path,
     STATE: stateFolder(folder, host.name),
     BPF: bpfFolder(folder, host.name),
     TRAFFIC: join(import.meta.dirname, "traffic"),
   };
-  return text.replace(/\$\(([A-Z]+)\)/g, (whole, name: string) => values[name] ?? whole);
+  return text.replace(/\$\(([A-Z]+)\)/g, (whole, name: string) =>
+    name === "CONSUL" ? consulProgram() : (values[name] ?? whole),
+  );
+}
+
+/** The path of Consul. Throws `Environment`, with what `scripts/find-consul` says, when there is none. */
+function consulProgram(): string {
+  const { status, stdout, stderr } = spawnSync(join(import.meta.dirname, "../../scripts/find-consul"), {
+    encoding: "utf8",
+  });
+  if (status === 0) return stdout.trim();
+  throw new NattoError("Environment", `this lab needs Consul: ${stderr.trim()}`);
 }
 
 function openTopology(folder: RunFolder, topology: Topology): Lab {

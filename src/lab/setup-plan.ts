@@ -100,12 +100,9 @@ function bringUp(i: LabInterface): string[] {
   const up = `link set ${i.name} up`;
   if (i.address === undefined) {
     if (i.network !== "management") return [up];
-    // Isolated ports reach the bridge but not each other: nodes cannot talk to nodes by the management network.
-    return [
-      `link set ${i.name} master ${MANAGEMENT_INTERFACE}`,
-      `link set dev ${i.name} type bridge_slave isolated on`,
-      up,
-    ];
+    // Isolated ports reach the bridge and the other ports, but not each other.
+    const isolation = i.isolated ? [`link set dev ${i.name} type bridge_slave isolated on`] : [];
+    return [`link set ${i.name} master ${MANAGEMENT_INTERFACE}`, ...isolation, up];
   }
   const peer = i.peer.address;
   if (peer === undefined || shareSubnet(i.address, peer)) return [`addr add ${i.address} dev ${i.name}`, up];

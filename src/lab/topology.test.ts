@@ -4,8 +4,9 @@ import fc from "fast-check";
 import { NattoError } from "../errors.ts";
 import { address } from "../model/ipv4.ts";
 import { natCloud } from "./clouds.ts";
+import { CLUSTER_HOSTS } from "./clusters.ts";
 import { type LabInput, parseLab } from "./lab-file.ts";
-import { expandLab, hostPart, shareSubnet, type Topology } from "./topology.ts";
+import { expandLab, hostPart, managedAddress, shareSubnet, type Topology } from "./topology.ts";
 
 function lab(spec: LabInput["spec"]): Topology {
   return expandLab(
@@ -111,6 +112,30 @@ test("An interface's name may be too long or used twice only in a lab that is re
     faultsOf({ hosts: [...hosts], groups: [{ ...long, links }] })[0] ?? "",
     /more than 15 characters/,
   );
+});
+
+test("Control hosts have the first management addresses, nodes later ones; only nodes of an isolated network are kept apart.", () => {
+  const expand = (control: "single" | "clusters") =>
+    expandLab(parseLab(natCloud({ name: "x", nodes: 1, endpoints: 1, control })));
+  const managed = expand("clusters").hosts.flatMap((host) => {
+    const own = managedAddress(host);
+    return own === undefined ? [] : [`${host.name} ${own}`];
+  });
+  assert.deepEqual(managed, [
+    ...CLUSTER_HOSTS.map(({ name, address }) => `${name} ${address}`),
+    "control 172.31.0.1",
+    "node1 172.31.0.11",
+  ]);
+  const isolated = (topology: ReturnType<typeof expand>) =>
+    topology.hosts.flatMap((host) => host.interfaces.filter((i) => i.isolated).map((i) => i.name));
+  assert.deepEqual(isolated(expand("clusters")), []);
+  assert(isolated(expand("single")).includes("node1"));
+});
+
+test("More control hosts than there are management addresses for are refused.", () => {
+  const hosts = Array.from({ length: 11 }, (_, i) => ({ name: `c${i}`, role: "control" as const }));
+  const [fault] = faultsOf({ hosts, management: { host: "c0", subnet: "172.31.0.0/24" } });
+  assert.match(fault ?? "", /10 control hosts beside c0, and addresses for 9/);
 });
 
 test("In clouds of any size no two interfaces of the fabric have the same address, except gateways, and every link has two ends that agree.", () => {

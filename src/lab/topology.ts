@@ -16,7 +16,9 @@ import type { HostRole, LabFile, LabGroup, LabProcessSpec, LabRouteSpec } from "
 
 /** The interface of nodes, and the bridge in the control host, that carry management traffic. */
 export const MANAGEMENT_INTERFACE = "mgmt";
-const FIRST_MANAGEMENT_HOST = 11;
+/** Numbers of hosts in the management network: the bridge has 1, other control hosts the next ones, nodes these. */
+const FIRST_MANAGED_CONTROL = 2;
+const FIRST_MANAGED_NODE = 11;
 
 export interface LabInterface {
   readonly name: string;
@@ -27,6 +29,8 @@ export interface LabInterface {
   readonly address: string | undefined;
   readonly peer: { readonly host: string; readonly interface: string; readonly address: string | undefined };
   readonly mtu: number;
+  /** A port of the management bridge that reaches nobody but the control hosts. */
+  readonly isolated: boolean;
 }
 
 export interface NextHop {
@@ -63,6 +67,12 @@ export interface Topology {
   readonly hosts: readonly LabHost[];
   /** The control host's address on the management network. */
   readonly managementAddress: string | undefined;
+}
+
+/** A host's own address on the management network; undefined when it is not attached. */
+export function managedAddress(host: LabHost): string | undefined {
+  const own = host.bridgeAddress ?? host.interfaces.find((i) => i.name === MANAGEMENT_INTERFACE)?.address;
+  return own === undefined ? undefined : hostPart(own);
 }
 
 /** The name of a host's network namespace. */
@@ -148,6 +158,7 @@ interface NewLink {
   readonly b: { readonly host: string; readonly interface: string; readonly address?: string | undefined };
   readonly mtu: number;
   readonly network: LabInterface["network"];
+  readonly isolated?: boolean;
 }
 
 function addLink(builder: Builder, link: NewLink, field: string): void {
@@ -169,9 +180,17 @@ function addLink(builder: Builder, link: NewLink, field: string): void {
       builder.faults.push({ field: `${field}.${side}.interface`, message, remedy: "choose another name" });
       continue;
     }
-    const { mtu, network } = link;
+    const { mtu, network, isolated = false } = link;
     const far = { host: peer.host, interface: peer.interface, address: peer.address };
-    host.interfaces.push({ name: end.interface, link: name, network, address: end.address, peer: far, mtu });
+    host.interfaces.push({
+      name: end.interface,
+      link: name,
+      network,
+      address: end.address,
+      peer: far,
+      mtu,
+      isolated,
+    });
   }
 }
 
@@ -214,9 +233,15 @@ function addManagement(builder: Builder, management: LabFile["spec"]["management
   }
   const { first, bits } = cidr(management.subnet);
   const nodes = [...builder.hosts.values()].filter((h) => h.role === "node");
-  if (2 ** (32 - bits) <= FIRST_MANAGEMENT_HOST + nodes.length) {
-    const needed = FIRST_MANAGEMENT_HOST + nodes.length + 1;
+  const controls = [...builder.hosts.values()].filter((h) => h.role === "control" && h !== host);
+  if (2 ** (32 - bits) <= FIRST_MANAGED_NODE + nodes.length) {
+    const needed = FIRST_MANAGED_NODE + nodes.length + 1;
     builder.faults.push(tooSmall("spec.management.subnet", management.subnet, needed));
+    return undefined;
+  }
+  if (FIRST_MANAGED_CONTROL + controls.length > FIRST_MANAGED_NODE) {
+    const message = `there are ${controls.length} control hosts beside ${host.name}, and addresses for ${FIRST_MANAGED_NODE - FIRST_MANAGED_CONTROL}`;
+    builder.faults.push({ field: "spec.hosts", message, remedy: "declare fewer control hosts" });
     return undefined;
   }
   host.bridgeAddress = `${formatAddress(first + 1)}/${bits}`;
@@ -224,12 +249,17 @@ function addManagement(builder: Builder, management: LabFile["spec"]["management
   for (const router of builder.hosts.values()) {
     if (router.role === "router") router.routes.push({ to: management.subnet, via: [] });
   }
-  for (const [i, node] of nodes.entries()) {
-    const near = `${formatAddress(first + FIRST_MANAGEMENT_HOST + i)}/${bits}`;
-    const a = { host: node.name, interface: MANAGEMENT_INTERFACE, address: near };
-    const b = { host: host.name, interface: node.name };
-    addLink(builder, { a, b, mtu: 1500, network: "management" }, "spec.management");
-  }
+  const attach = (member: Draft, number: number, isolated: boolean): void => {
+    const a = {
+      host: member.name,
+      interface: MANAGEMENT_INTERFACE,
+      address: `${formatAddress(first + number)}/${bits}`,
+    };
+    const b = { host: host.name, interface: member.name };
+    addLink(builder, { a, b, mtu: 1500, network: "management", isolated }, "spec.management");
+  };
+  for (const [i, control] of controls.entries()) attach(control, FIRST_MANAGED_CONTROL + i, false);
+  for (const [i, node] of nodes.entries()) attach(node, FIRST_MANAGED_NODE + i, management.isolated);
   return formatAddress(first + 1);
 }
 
