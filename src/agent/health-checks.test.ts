@@ -30,7 +30,9 @@ test("a configuration that is doubted or cannot be applied is a warning, one tha
   assert.equal(states(READY, condition("ConfigApplied", "False", "Pending")).config, "passing");
 });
 
-test("a BGP session that is down is a warning; where no sessions are known of there is no such check", () => {
+test("a BGP session that is down is a warning; where the node speaks no BGP there is no such check", () => {
+  const silent = states(READY, APPLIED, condition("SessionsUp", "False", "NotDeclared"));
+  assert.deepEqual(silent, { dataplane: "passing", config: "passing" });
   assert.equal(states(READY, APPLIED, condition("SessionsUp", "False", "SessionDown")).routing, "warning");
   assert.equal(states(READY, APPLIED, condition("SessionsUp", "True", "Established")).routing, "passing");
 });

@@ -6,6 +6,9 @@ import type { Condition } from "../model/meta.ts";
 import { CONFIG_APPLIED, CONFIG_DOUBTED } from "./node-status.ts";
 import { NOT_DECLARED, SESSIONS_UP } from "./routing-status.ts";
 
+/** Reasons of `SessionsUp` where the node speaks BGP. */
+const SPEAKING: ReadonlySet<string> = new Set(["Established", "SessionDown"]);
+
 type Seen = Pick<Condition, "type" | "status" | "reason" | "message">;
 
 /**
@@ -17,7 +20,8 @@ type Seen = Pick<Condition, "type" | "status" | "reason" | "message">;
  */
 export function healthChecks(conditions: readonly Seen[]): readonly NodeCheck[] {
   const find = (type: string) => conditions.find((condition) => condition.type === type);
-  const sessions = find(SESSIONS_UP);
+  const found = find(SESSIONS_UP);
+  const sessions = found && SPEAKING.has(found.reason) ? found : undefined;
   return [
     check("dataplane", find(NODE_READY), "critical"),
     configCheck(find(CONFIG_APPLIED), find(CONFIG_DOUBTED)),
