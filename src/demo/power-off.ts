@@ -7,6 +7,7 @@ import type { FreshReport } from "../lab/traffic/fresh-flows.ts";
 import type { TcpFlowReport } from "../lab/traffic/tcp-flows.ts";
 import { startProber } from "../lab/traffic/traffic.ts";
 import type { UdpFlowReport } from "../lab/traffic/udp-flows.ts";
+import type { Placement } from "../model/placement.ts";
 import { listObjects } from "./cloud.ts";
 import {
   type FlowEnds,
@@ -22,6 +23,8 @@ const PROBE_PORT = 7007;
 const FIRST_LOCAL_PORT = 20_000;
 
 export interface ProbeOptions {
+  /** Who owns which slot, where nobody can be asked. */
+  readonly placements?: readonly Placement[];
   readonly endpoints: readonly string[];
   /** The outside host that answers. */
   readonly server: string;
@@ -90,7 +93,8 @@ export async function startProbing(lab: Lab, options: ProbeOptions): Promise<Pro
       }),
     ),
   );
-  const paths = await flowPaths(lab, await listObjects(lab, "Placement"), ends);
+  const placements = options.placements ?? (await listObjects(lab, "Placement"));
+  const paths = await flowPaths(lab, placements, ends);
   return {
     paths,
     async stop() {

@@ -10,11 +10,13 @@ import {
   hostsOf,
   killHard,
   leavesNothing,
+  loseStore,
   nodeCondition,
   nothingFor,
   PATIENCE_MS,
   pinnedEntries,
   placementOf,
+  regainStore,
   restart,
   serverAnswers,
   slotOwners,
@@ -114,12 +116,12 @@ test("All agents are killed: flows go on without loss, and the controller doubts
   assert.deepEqual(slotOwners(await placementOf(lab, "web")), before);
 });
 
-test("An agent that is restarted while the server is away comes up from its snapshot and changes nothing.", async () => {
+test("An agent that is restarted while the store is away comes up from its snapshot and changes nothing.", async () => {
   const lab = cloud();
   const before = slotOwners(await placementOf(lab, "web"));
   const maps = programmedMaps(lab, "node1");
   const report = await whileProbing(lab, {}, async () => {
-    await killHard(lab, "control", "server");
+    await loseStore(lab);
     await killHard(lab, "node1", "agent");
     const agent = await restart(lab, "node1", "agent");
     await until("the agent says that it starts from its snapshot", async () =>
@@ -129,8 +131,7 @@ test("An agent that is restarted while the server is away comes up from its snap
     assert(agent.alive());
     assert.deepEqual(programmedMaps(lab, "node1"), maps);
 
-    await restart(lab, "control", "server");
-    await serverAnswers(lab);
+    await regainStore(lab);
     await until("node1 tells of the outage", async () =>
       /True +\S+ +ReachableAgain/.test(await describedCondition(lab, "node1", "StoreReachable")),
     );

@@ -23,6 +23,7 @@ import {
 import { NattoError } from "../../src/errors.ts";
 import { CELL_ROUTING } from "../../src/lab/bgp.ts";
 import { type NatCloudOptions, natCloud } from "../../src/lab/clouds.ts";
+import { CLUSTER_HOSTS } from "../../src/lab/clusters.ts";
 import { type Lab, upLab } from "../../src/lab/lab.ts";
 import { freshLabName } from "../../src/lab/lab-name.ts";
 import type { LabProcess } from "../../src/lab/lab-process.ts";
@@ -75,6 +76,9 @@ export interface CloudOptions extends Omit<NatCloudOptions, "name"> {
   readonly prepare?: (lab: Lab) => Promise<void>;
 }
 
+/** `NATTO_E2E_CLUSTERS=1`: all stories are told on etcd and Consul, as `make test-clusters` does. */
+const ON_CLUSTERS = process.env.NATTO_E2E_CLUSTERS === "1";
+
 /** Brings a cloud up before the tests of this file, with Natto at work in it, and takes it down after them. */
 export function useCloud(story: string, options: CloudOptions = {}): () => Lab {
   const {
@@ -85,7 +89,8 @@ export function useCloud(story: string, options: CloudOptions = {}): () => Lab {
   let lab: Lab | undefined;
   before(
     async () => {
-      lab = await upLab(natCloud({ ...cloud, name: freshLabName(story) }));
+      const control = cloud.control ?? (ON_CLUSTERS ? "clusters" : "single");
+      lab = await upLab(natCloud({ ...cloud, control, name: freshLabName(story) }));
       const routing = cloud.routing === "bgp" ? { routing: CELL_ROUTING } : {};
       await natto(lab, ["apply", "-f", "-"], cellAndPool(routing));
       await nodesReady(lab, hostsOf(lab, "node").length, PATIENCE_MS);
@@ -162,6 +167,29 @@ export async function killHard(lab: Lab, host: string, name: string): Promise<vo
   const running = await lab.process(host, name);
   assert.equal(running.kill("SIGKILL"), true, `${name} of ${host} was running`);
   await running.exited();
+}
+
+/** Whether the lab has etcd and Consul, and not one server with an embedded store. */
+export function hasClusters(lab: Lab): boolean {
+  return lab.topology.hosts.some((host) => host.name === CLUSTER_HOSTS[0].name);
+}
+
+/** Hosts and processes without which nobody can read or write what is declared: the server, or a majority of etcd. */
+function storeProcesses(lab: Lab): readonly (readonly [host: string, process: string])[] {
+  return hasClusters(lab)
+    ? CLUSTER_HOSTS.slice(1).map(({ name }) => [name, "etcd"] as const)
+    : [["control", "server"]];
+}
+
+/** The store goes away without warning, for the agents and for people. */
+export async function loseStore(lab: Lab): Promise<void> {
+  for (const [host, process] of storeProcesses(lab)) await killHard(lab, host, process);
+}
+
+/** Brings back what `loseStore` took, and waits until the server answers from it. */
+export async function regainStore(lab: Lab): Promise<void> {
+  for (const [host, process] of storeProcesses(lab)) await restart(lab, host, process);
+  await serverAnswers(lab);
 }
 
 /** The folders of a node's agent. */
