@@ -49,7 +49,7 @@ export function checkNodeConfig(config: NodeConfig, node: string): FieldError[] 
 function checkSlots(gateway: GatewayConfig, field: string): FieldError[] {
   const slots = slotsPerAddress(gateway.portsPerSlot);
   const exists = (index: number): boolean => index >= NOBODY && index < gateway.nodes.length;
-  for (const [i, { owners, backups }] of gateway.addresses.entries()) {
+  for (const [i, { owners, backups, moves = [] }] of gateway.addresses.entries()) {
     const place = `${field}.addresses[${i}]`;
     if (owners.length !== slots || backups.length !== slots) {
       const found = `${owners.length} owners and ${backups.length} backups`;
@@ -58,6 +58,11 @@ function checkSlots(gateway: GatewayConfig, field: string): FieldError[] {
     if (!owners.every(exists) || !backups.every(exists)) {
       return [fault(place, `refers to a node beyond the ${gateway.nodes.length} in nodes`)];
     }
+    const strange = moves.find(({ slot, from }) => slot >= slots || !exists(from));
+    if (strange)
+      return [
+        fault(place, `has a move of slot ${strange.slot} from node ${strange.from}, which is not there`),
+      ];
   }
   return [];
 }

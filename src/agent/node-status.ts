@@ -61,12 +61,14 @@ export function nodeStatus(seen: Observation, earlier: NodeStatus | undefined, n
     before && applied && before.digest === applied.digest && before.generation === applied.generation;
   const at = applied && (same ? before.at : iso(applied.since));
   const sessions = seen.measured?.sessions ?? earlier?.sessions;
+  const lent = seen.measured ? seen.measured.lent : earlier?.moving;
   const appliedNow = applied && at ? { generation: applied.generation, digest: applied.digest, at } : before;
   return {
     observedGeneration: seen.generation,
     agent: { version: seen.version, startedAt: iso(seen.startedAt) },
     ...(appliedNow ? { applied: appliedNow } : {}),
     ...(sessions ? { sessions } : {}),
+    ...(lent && lent.slots > 0 ? { moving: lent } : {}),
     ...(seen.observer ? { observer: seen.observer } : {}),
     ...(seen.usage?.length ? { usage: [...reportedUsage(seen.usage)] } : {}),
     counters: { ...(seen.measured?.counters ?? earlier?.counters ?? {}) },
@@ -82,9 +84,11 @@ export function statusDifference(
 ): "none" | "traffic" | "more" {
   if (isDeepStrictEqual(stored, fresh)) return "none";
   if (!stored) return "more";
-  const { counters, sessions: _, usage: _u, ...rest } = stored;
-  const { counters: __, sessions: ___, usage: __u, ...freshRest } = fresh;
-  return isDeepStrictEqual(rest, freshRest) ? "traffic" : "more";
+  const { counters: _c, sessions: _s, usage: _u, moving, ...rest } = stored;
+  const { counters: __c, sessions: __s, usage: __u, moving: freshMoving, ...freshRest } = fresh;
+  // The planner waits for the last session to end.
+  const emptied = (moving?.sessions === 0) !== (freshMoving?.sessions === 0);
+  return !emptied && isDeepStrictEqual(rest, freshRest) ? "traffic" : "more";
 }
 
 function conditionsOf(seen: Observation, now: number): FreshCondition[] {

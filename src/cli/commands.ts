@@ -56,6 +56,18 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./diff-command.ts")).diffCommand(),
   },
   {
+    name: "drain",
+    summary: "take a node out of service, keeping its flows until they end",
+    group: OBJECTS,
+    load: async () => (await import("./drain-command.ts")).drainCommand(),
+  },
+  {
+    name: "undrain",
+    summary: "give a drained node its share again",
+    group: OBJECTS,
+    load: async () => (await import("./drain-command.ts")).undrainCommand(),
+  },
+  {
     name: "rollout",
     summary: "how far a change has come, and whether it goes on",
     group: OBJECTS,

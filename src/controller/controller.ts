@@ -51,6 +51,8 @@ export interface Controller {
 const DEBOUNCE_MS = 20;
 /** Even if nothing seems to change, all is compared this often. */
 const RESYNC_MS = 60_000;
+/** How soon a move that is due is looked at again: its previous owner may not have reported yet. */
+const MIN_TURN_MS = 500;
 /** How long it waits to see its own writes before it plans again. */
 const SEEN_MS = 2_000;
 const RETRY_MS = { first: 100, max: 5_000 };
@@ -128,7 +130,7 @@ interface Round {
   readonly planMs: number;
   readonly doubted: readonly string[];
   readonly writes: Writes;
-  /** Milliseconds until a rollout may go on. */
+  /** Milliseconds until a rollout or a move may go on. */
   readonly wakeMs: number;
 }
 
@@ -148,7 +150,10 @@ function makeBrain({ membership, election, logger, registry, clock = SYSTEM_CLOC
       const started = performance.now();
       const { members: believed, doubted: doubtedOf } = weighed;
       const trouble = membership.trouble();
-      const plan = planner({ ...stored, members: believed, doubted: doubtedOf, membershipTrouble: trouble });
+      const plan = planner({
+        ...stored,
+        ...{ members: believed, doubted: doubtedOf, membershipTrouble: trouble, now: clock.now() },
+      });
       const planMs = performance.now() - started;
       const time = new Date(clock.now()).toISOString();
       const moment = { members: weighed.members, now: clock.elapsed(), time };
@@ -156,7 +161,9 @@ function makeBrain({ membership, election, logger, registry, clock = SYSTEM_CLOC
       const members = membership.current();
       const writes = writesFor(staged.plan, stored, members, time, sameConfig, staged.rollouts);
       const doubted = [...weighed.doubted.values()].flat();
-      return { plan, planMs, doubted, writes, wakeMs: staged.wakeMs ?? RESYNC_MS };
+      const turnMs =
+        plan.nextTurn === undefined ? RESYNC_MS : Math.max(MIN_TURN_MS, plan.nextTurn - clock.now());
+      return { plan, planMs, doubted, writes, wakeMs: Math.min(turnMs, staged.wakeMs ?? RESYNC_MS) };
     },
     tell: ({ plan, planMs, doubted }: Round, { done, overtaken, failed }: PublishReport): void => {
       const figures = {

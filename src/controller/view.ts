@@ -147,5 +147,6 @@ function matterOfNode({ metadata, spec, status }: GatewayNode): unknown {
     usage.refusing,
     fullPercent(usage) >= LOW_PERCENT,
   ]);
-  return [metadata.uid, metadata.labels, spec, conditions, status?.applied, ports];
+  const isEmpty = status?.moving?.sessions === 0;
+  return [metadata.uid, metadata.labels, spec, conditions, status?.applied, ports, isEmpty];
 }

@@ -35,6 +35,8 @@ export interface DataplaneStatus {
   readonly counters: Readonly<Record<string, number>>;
   /** Entries of the session table: sessions, and the mappings and permissions that they need. */
   readonly sessions: { readonly used: number; readonly capacity: number };
+  /** Slots that are another node's by now while their ports are still this one's, and the sessions in them. */
+  readonly lent?: { readonly slots: number; readonly sessions: number };
 }
 
 /** A live session, as read from the records. */

@@ -49,6 +49,12 @@ export function readSessionRows(maps: KernelMaps, codecs: Codecs): RecordRow[] {
   return [...readRecords(maps, codecs)].flat().filter((row) => row.kind === codecs.recordKinds.session);
 }
 
+/** How many sessions have their ports in these slots. */
+export function countSessionsIn(maps: KernelMaps, codecs: Codecs, slots: ReadonlySet<number>): number {
+  if (slots.size === 0) return 0;
+  return readSessionRows(maps, codecs).filter((row) => slots.has(row.slot)).length;
+}
+
 /** Reads all sessions, a part at a time, so that the reader can let others run in between. */
 export function* listSessions(maps: KernelMaps, codecs: Codecs): Generator<Session[]> {
   const now = process.hrtime.bigint() + readConfig(maps, codecs).clock_offset;

@@ -22,7 +22,7 @@ import {
 import { type Codecs, readCodecs } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
 import { type RestingRange, reconcileMaps } from "./reconcile-maps.ts";
-import { listSessions, listUsageRecords } from "./session-list.ts";
+import { countSessionsIn, listSessions, listUsageRecords } from "./session-list.ts";
 import { ensureSysctls, restoreSysctls, wantedSysctls } from "./sysctls.ts";
 
 const OBJECT_PATH = join(import.meta.dirname, "../../build/natto.bpf.o");
@@ -57,6 +57,7 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
   const guard = createGuard();
   let resting: readonly RestingRange[] = [];
   let someDead = false;
+  let lent: ReadonlySet<number> = new Set();
   let wasReturning: boolean | undefined;
   let guardChecked: { readonly rules: string; readonly at: number } | undefined;
   let sweeperIsOurs = false;
@@ -75,6 +76,7 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
     const now = performance.now();
     const reconciled = reconcileMaps(maps, codecs, config, options.node, resting, now, returning);
     resting = reconciled.resting;
+    lent = reconciled.lent;
     const isOwnChange = wasReturning !== undefined && returning !== wasReturning;
     wasReturning = returning;
     return isOwnChange ? [] : reconciled.repairs;
@@ -114,7 +116,10 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
       writeDeadNodes(maps, addresses, process.hrtime.bigint() + DEAD_FOR_NS);
     },
     noteReturn,
-    status: () => readStatus(maps, codecs),
+    status: () => ({
+      ...readStatus(maps, codecs),
+      lent: { slots: lent.size, sessions: countSessionsIn(maps, codecs, lent) },
+    }),
     sessions: () => listSessions(maps, codecs),
     usageRecords: () => listUsageRecords(maps, codecs),
     gatewayCounters: (config) => readAllGatewayCounters(maps, codecs, config),
@@ -153,7 +158,7 @@ function readAllGatewayCounters(
   );
 }
 
-function readStatus(maps: KernelMaps, codecs: Codecs): DataplaneStatus {
+function readStatus(maps: KernelMaps, codecs: Codecs): Omit<DataplaneStatus, "lent"> {
   const counters = readCounters(maps, codecs);
   const used = readSweeper(maps, codecs).in_use;
   return { counters, sessions: { used, capacity: maps.records.info.maxEntries } };

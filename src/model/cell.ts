@@ -49,6 +49,8 @@ export const cellSchema = objectSchema(
         confirmedLost: z.array(nameField).max(1000, "has more than 1000 nodes").default([]),
       })
       .default({ ttlSeconds: 3, maxLossPercent: 50, confirmedLost: [] }),
+    /** How long flows stay with the previous owner of a slot that moves, and how long after that it is still asked; default 600. */
+    moves: z.strictObject({ deadlineSeconds: integerField(1, 604_800) }).optional(),
     /** What the nodes announce to the fabric. Left out: nothing, the routes toward them are somebody else's work. */
     routing: cellRoutingSchema.optional(),
     rollout: rolloutSettingsSchema.default(DEFAULT_ROLLOUT),

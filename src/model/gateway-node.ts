@@ -21,6 +21,8 @@ export const gatewayNodeSchema = objectSchema(
     interfaces: z.strictObject({ inside: interfaceField, outside: interfaceField }),
     /** A draining node is given no slots. */
     drain: z.boolean().default(false),
+    /** While it drains, in place of the cell's `moves.deadlineSeconds`. */
+    drainSeconds: integerField(1, 604_800).optional(),
     /** Share of slots relative to the other nodes. */
     weight: integerField(0, 1000).default(100),
     /** How this node's routing differs from its cell's. */
@@ -32,6 +34,8 @@ export const gatewayNodeSchema = objectSchema(
     /** The NodeConfig that the dataplane runs now. */
     applied: z.strictObject({ generation: z.number().int(), digest: z.string(), at: z.string() }).optional(),
     sessions: z.strictObject({ used: z.number().int(), capacity: z.number().int() }).optional(),
+    /** Slots that are another node's by now while their ports are still this one's, and the sessions in them. Left out: none. */
+    moving: z.strictObject({ slots: z.number().int(), sessions: z.number().int() }).optional(),
     /** Where its live sessions and metrics can be read; see docs/observability.md. */
     observer: z.strictObject({ url: z.string() }).optional(),
     /** How much of their ports gateways use on this node: the fullest of them; see docs/observability.md. */

@@ -1,7 +1,8 @@
 /** Assignment: the slots of one gateway on the nodes of one fleet, with the next in line for each slot. */
+import { isDeepStrictEqual } from "node:util";
 import { NOBODY, type PlacedAddress, type Placement } from "../model/placement.ts";
 import { slotsPerAddress } from "../model/slots.ts";
-import { type Division, settle } from "./division.ts";
+import { type Division, PINNED, settle } from "./division.ts";
 import type { Fleet, FleetNode } from "./fleet.ts";
 import { score } from "./rendezvous.ts";
 import { fillShard, shortlist, trimShard } from "./shard.ts";
@@ -36,6 +37,7 @@ interface Bench {
   readonly owners: number[];
   readonly lastZones: number[];
   readonly heirs: number[];
+  readonly pinnedFor: number[];
 }
 
 /** Divides the gateway's slots among its shard: see shard.ts for who is in it and division.ts for who gets how much. */
@@ -112,17 +114,23 @@ function layOut(request: AssignmentRequest, fleet: Fleet): Bench {
     owners: nobody(slots),
     lastZones: nobody(slots),
     heirs: nobody(slots),
+    pinnedFor: nobody(slots),
   };
   const { previous } = request;
   if (previous?.cell !== fleet.cell || previous.portsPerSlot !== request.portsPerSlot) return bench;
   const known = previous.nodes.map((name) => fleet.byName.get(name));
   const local = known.map((node) => (node && node.standing !== "out" ? indexOf(node) : NOBODY));
+  const staying = known.map((node, n) => (node?.leaving ? indexOf(node) : local[n]!));
   request.addresses.forEach((address, a) => {
     const placed = previous.addresses.find((p) => p.address === address);
     if (placed?.owners.length !== perAddress) return;
+    const unfinished = (placed.moves ?? []).filter((move) => move.phase !== "settled");
+    const pins = new Map(unfinished.map((move) => [move.slot, move.from]));
     for (let s = 0, slot = a * perAddress; s < perAddress; s++, slot++) {
       const owner = placed.owners[s]!;
-      bench.owners[slot] = local[owner] ?? NOBODY;
+      const from = pins.get(s);
+      if (from !== undefined) bench.pinnedFor[slot] = local[from] ?? PINNED;
+      bench.owners[slot] = (from === undefined ? local[owner] : staying[owner]) ?? NOBODY;
       bench.heirs[slot] = local[placed.backups[s] ?? NOBODY] ?? NOBODY;
       if (bench.owners[slot] === NOBODY) bench.lastZones[slot] = known[owner]?.zone ?? NOBODY;
     }
@@ -223,7 +231,12 @@ export function samePlacement(a: PlacementSpec, b: PlacementSpec): boolean {
 }
 
 function sameAddress(a: PlacedAddress, b: PlacedAddress): boolean {
-  return a.address === b.address && sameList(a.owners, b.owners) && sameList(a.backups, b.backups);
+  return (
+    a.address === b.address &&
+    sameList(a.owners, b.owners) &&
+    sameList(a.backups, b.backups) &&
+    isDeepStrictEqual(a.moves ?? [], b.moves ?? [])
+  );
 }
 
 export function sameList<T>(a: readonly T[], b: readonly T[]): boolean {

@@ -25,7 +25,12 @@ export interface Division {
   readonly lastZones: readonly number[];
   /** slot → node that was next in line, or `NOBODY`: its next owner rather is that one. */
   readonly heirs: readonly number[];
+  /** slot → the node to which alone it may be given, `PINNED` where there is none, `NOBODY` where anybody will do. */
+  readonly pinnedFor: readonly number[];
 }
+
+/** A slot whose move is not finished stays with its owner. */
+export const PINNED = -2;
 
 interface Tally {
   /** node → its slots. */
@@ -49,6 +54,8 @@ export function settle(division: Division): void {
     const donor = fullest(division, tally);
     if (!isUnfair(division, tally, donor, receiver)) return;
     const slot = chooseGift(division, tally, donor, receiver);
+    // What is left are slots in moves: the division is made fair when those are over.
+    if (slot === undefined) return;
     tally.total[donor]!--;
     tally.onAddress[donor * tally.addresses + addressOf(division, slot)]!--;
     give(division, tally, slot, receiver);
@@ -139,19 +146,26 @@ function isUnfair({ nodes }: Division, { total }: Tally, donor: number, receiver
   );
 }
 
-/** Which slot the donor gives: the first of the address where it has the most and the receiver the fewest. */
-function chooseGift(division: Division, tally: Tally, donor: number, receiver: number): number {
-  const { owners, slotsPerAddress } = division;
-  const { onAddress, addresses } = tally;
-  let address = -1;
-  let most = -Infinity;
-  for (let a = 0; a < addresses; a++) {
-    const has = onAddress[donor * addresses + a]!;
-    const surplus = has - onAddress[receiver * addresses + a]!;
-    if (has > 0 && surplus > most) {
-      most = surplus;
-      address = a;
-    }
+/**
+ * Which slot the donor gives: the first of the address where it has the most and the receiver the fewest, and rather one that was the receiver's a
+ * short while ago. Undefined when all of the donor's slots are pinned.
+ */
+function chooseGift(
+  { owners, slotsPerAddress, pinnedFor }: Division,
+  { onAddress, addresses }: Tally,
+  donor: number,
+  receiver: number,
+): number | undefined {
+  const surplus = (slot: number): number => {
+    const address = Math.floor(slot / slotsPerAddress);
+    return onAddress[donor * addresses + address]! - onAddress[receiver * addresses + address]!;
+  };
+  let best: number | undefined;
+  for (let slot = 0; slot < owners.length; slot++) {
+    const pin = pinnedFor[slot]!;
+    if (owners[slot] !== donor || (pin !== NOBODY && pin !== receiver)) continue;
+    if (pin === receiver) return slot;
+    if (best === undefined || surplus(slot) > surplus(best)) best = slot;
   }
-  return owners.indexOf(donor, address * slotsPerAddress);
+  return best;
 }

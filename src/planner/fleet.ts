@@ -24,6 +24,8 @@ export interface FleetNode {
   readonly zone: number;
   readonly weight: number;
   readonly standing: Standing;
+  /** It is `out` because it is drained, and works: what it has can be handed over in peace. */
+  readonly leaving: boolean;
   readonly hash: number;
 }
 
@@ -55,6 +57,11 @@ export function standingOf(node: GatewayNode, state: MemberState | undefined): S
   return ready === "False" ? "out" : "holding";
 }
 
+function isLeaving(node: GatewayNode, state: MemberState | undefined): boolean {
+  const wanted = { ...node, spec: { ...node.spec, drain: false, weight: 1 } };
+  return standingOf(node, state) === "out" && standingOf(wanted, state) !== "out";
+}
+
 /**
  * Builds the fleet of a cell out of its nodes (in any order). If no node is eligible, those that are neither drained nor without
  * weight hold what they have: news that nobody is left is no reason to take slots from anyone (fail static). Returns
@@ -79,6 +86,7 @@ export function buildFleet(
       zone: zoneIndex.get(zoneName(node))!,
       weight: node.spec.weight,
       standing: stranded && !node.spec.drain && node.spec.weight > 0 ? "holding" : standings[i]!,
+      leaving: isLeaving(node, members.get(node.metadata.name)),
       hash: hashText(node.metadata.name),
     };
     const known = before?.byName.get(fresh.name);
@@ -122,6 +130,7 @@ function sameNode(a: FleetNode, b: FleetNode): boolean {
     a.zone === b.zone &&
     a.weight === b.weight &&
     a.standing === b.standing &&
+    a.leaving === b.leaving &&
     a.interfaces.inside === b.interfaces.inside &&
     a.interfaces.outside === b.interfaces.outside &&
     isDeepStrictEqual(a.routing, b.routing)
@@ -144,6 +153,7 @@ export function compareFleets(before: Fleet, after: Fleet): FleetChange {
     if (
       known &&
       known.standing === node.standing &&
+      known.leaving === node.leaving &&
       known.weight === node.weight &&
       known.zone === node.zone
     ) {

@@ -13,6 +13,7 @@ import { type Allocation, allocate } from "./addresses.ts";
 import { type Admissions, admit, type Declared, effectiveCell } from "./admission.ts";
 import { type Assignment, assign, type PlacementSpec, sameList, samePlacement } from "./assignment.ts";
 import { buildFleet, compareFleets, type Fleet, type FleetChange } from "./fleet.ts";
+import { carryMoves, type MoveTimes, moveTimes, nextTurn } from "./moves.ts";
 import { keyOfObject, type Verdict } from "./order.ts";
 import { hashText } from "./rendezvous.ts";
 import {
@@ -43,6 +44,10 @@ export interface PlanInput extends Declared, DeclaredStatics {
   readonly members: Members;
   /** Cell → nodes whose loss is not believed; see membership/doubt.ts. */
   readonly doubted?: ReadonlyMap<string, readonly string[]>;
+  /** Milliseconds since 1970. Without it slots move at once: nobody remembers who had them before. */
+  readonly now?: number;
+  /** What the nodes were given, for knowing who has let go of what. */
+  readonly nodeConfigs?: readonly NodeConfig[];
   /** Why the members may be old news; see `Membership.trouble`. */
   readonly membershipTrouble?: string | undefined;
 }
@@ -67,6 +72,8 @@ export interface Plan {
   readonly withdrawn: ReadonlyMap<string, readonly string[]>;
   /** Slots that had an owner and now have another one or none. */
   readonly movedSlots: number;
+  /** When time alone may change the plan (ms since 1970): the next phase of a move. */
+  readonly nextTurn: number | undefined;
 }
 
 export type Planner = (input: PlanInput) => Plan;
@@ -124,7 +131,8 @@ function planOnce(input: PlanInput, before: Memory, after: Memory): Plan {
   const allocation = allocateAddresses(input, admissions, previous);
   const statics = planStatics(input, admissions, allocation);
   const usage = usageByGateway(input.nodes);
-  const placed = placeGateways(admissions, allocation, previous, usage, before, after);
+  const times = timesOf(input);
+  const placed = placeGateways(admissions, allocation, previous, usage, before, after, times);
   const operatingCells = new Set([...previous.values()].map((spec) => spec.cell));
   const missingCellInUse = (cell: string) => !admissions.cells.has(cell) && operatingCells.has(cell);
   return {
@@ -141,6 +149,7 @@ function planOnce(input: PlanInput, before: Memory, after: Memory): Plan {
       [...allocation.grants].filter(([, g]) => g.withdrawn.length > 0).map(([k, g]) => [k, g.withdrawn]),
     ),
     movedSlots: placed.movedSlots,
+    nextTurn: nextTurn(placed.placements.values()),
   };
 }
 
@@ -175,6 +184,7 @@ function placeGateways(
   usageOf: ReadonlyMap<string, readonly NodeUsage[]>,
   before: Memory,
   after: Memory,
+  times: MoveTimes | undefined,
 ): Placed {
   const placed: Placed = { placements: new Map(), statuses: new Map(), configs: new Map(), movedSlots: 0 };
   const changeOf = rememberChanges();
@@ -199,7 +209,7 @@ function placeGateways(
       placed.statuses.set(key, gatewayStatus(gateway, { ...facts, placement: held, ownership }));
     } else {
       const known = before.gateways.get(key);
-      const fresh = placeGateway(gateway, grant.addresses, held, fleet, known, changeOf);
+      const fresh = placeGateway(gateway, grant.addresses, held, fleet, known, changeOf, times);
       const { placement } = fresh.assignment;
       after.gateways.set(key, fresh);
       placed.placements.set(key, placement);
@@ -220,15 +230,21 @@ function placeGateway(
   fleet: Fleet,
   known: RememberedGateway | undefined,
   changeOf: (before: Fleet, after: Fleet) => FleetChange,
+  times: MoveTimes | undefined,
 ): RememberedGateway {
   const { metadata, spec } = gateway;
-  if (known && isStillValid(known, gateway, addresses, previous, fleet, changeOf)) {
+  if (
+    known &&
+    !hasMoves(previous) &&
+    !hasMoves(known.assignment.placement) &&
+    isStillValid(known, gateway, addresses, previous, fleet, changeOf)
+  ) {
     if (known.fleet === fleet && known.previous === previous) return known;
     // Once the store has what was planned, the same plan moves nothing.
     const moved = known.previous === previous ? known.assignment.moved : 0;
     return { ...known, fleet, previous, assignment: { ...known.assignment, moved } };
   }
-  const assignment = assign(
+  const assigned = assign(
     {
       gatewayHash: hashText(keyOfObject(gateway)),
       pool: spec.addresses.pool,
@@ -239,7 +255,10 @@ function placeGateway(
     },
     fleet,
   );
-  const { placement } = assignment;
+  const placement = times
+    ? carryMoves(keyOfObject(gateway), previous, assigned.placement, fleet, times)
+    : assigned.placement;
+  const assignment = { ...assigned, placement };
   const config: GatewayConfig = {
     namespace: metadata.namespace ?? "",
     name: metadata.name,
@@ -252,6 +271,18 @@ function placeGateway(
     addresses: placement.addresses,
   };
   return { gateway, addresses, previous, fleet, assignment, ownership: countOwners(placement), config };
+}
+
+function timesOf(input: PlanInput): MoveTimes | undefined {
+  const { now, nodes, nodeConfigs = [], cells, members } = input;
+  if (now === undefined) return undefined;
+  const seconds = new Map(cells.map(({ metadata, spec }) => [metadata.name, spec.moves?.deadlineSeconds]));
+  const isGone = (name: string): boolean => members.get(name) === "gone";
+  return moveTimes(now, nodes, nodeConfigs, (cell) => seconds.get(cell), isGone);
+}
+
+function hasMoves(placement: PlacementSpec | undefined): boolean {
+  return placement?.addresses.some(({ moves }) => moves !== undefined) ?? false;
 }
 
 /**
