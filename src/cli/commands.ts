@@ -104,6 +104,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./accept-command.ts")).acceptCommand(),
   },
   {
+    name: "trace",
+    summary: "what would become of a packet, step by step",
+    group: QUESTIONS,
+    load: async () => (await import("./trace-command.ts")).traceCommand(),
+  },
+  {
     name: "server",
     summary: "serve the HTTP API over a store, with --controller a whole control plane",
     group: SERVICES,

@@ -35,6 +35,7 @@ interface Sessions {
     readonly protocol: string;
     readonly inside: { readonly address: string; readonly port: number };
     readonly public: { readonly address: string; readonly port: number };
+    readonly remote: { readonly address: string; readonly port: number };
   }[];
   readonly missing: readonly { readonly node: string }[];
 }
@@ -65,6 +66,21 @@ test("Every flow outside is a session of the node that owns its slot, and whois 
     assert.equal(match?.inside.address, inside, outside);
     const whois = await natto(lab, ["whois", outside, "--protocol", "udp", "-o", "json"]);
     assert.deepEqual((JSON.parse(whois) as { endpoints: readonly string[] }).endpoints, [inside]);
+  }
+});
+
+test("The trace of an answer to a live session ends at its endpoint, whichever node gets it.", async () => {
+  const lab = cloud();
+  const text = await natto(lab, ["sessions", "--protocol", "udp", "--limit", "1", "-o", "json"]);
+  const [session] = (JSON.parse(text) as Sessions).sessions;
+  assert(session);
+  const end = ({ address, port }: { readonly address: string; readonly port: number }) =>
+    `${address}:${port}`;
+  for (const at of ["node1", "node2", "node3"]) {
+    const ends = ["--from", end(session.remote), "--to", end(session.public), "--protocol", "udp"];
+    const traced = await natto(lab, ["trace", ...ends, "--at", at, "--live"]);
+    assert.match(traced, new RegExp(`Leaves as: +${end(session.remote)} > ${end(session.inside)}\n`));
+    assert.match(traced, new RegExp(`${session.node} +translated, and sent toward the endpoint\n$`));
   }
 });
 

@@ -1,0 +1,32 @@
+/** What each counter of the dataplane says about a packet, for people. docs/dataplane.md has the steps. */
+import type { Counter } from "../dataplane/model/state.ts";
+
+export const COUNTER_WORDS: Readonly<Record<Counter, string>> = {
+  translated_out: "translated, and sent toward the remote",
+  translated_in: "translated, and sent toward the endpoint",
+  steered_out: "wrapped, and sent to the node that owns the slot",
+  steered_in: "wrapped, and sent to the node that owns the slot",
+  unwrapped: "unwrapped",
+  passed_on: "passed on to the node that may know the flow, since the slot has moved or its owner is dead",
+  probes_answered: "a peer's probe, answered",
+  resets_sent: "answered with a TCP reset",
+  too_big_sent: 'answered with ICMP "fragmentation needed"',
+  prohibited_sent: 'answered with ICMP "administratively prohibited"',
+  sessions_created: "a session begins",
+  sessions_expired: "a session that was left from before the slot moved away ends",
+  drop_malformed: "dropped: malformed, or shorter than its headers say",
+  drop_fragment: "dropped: a fragment",
+  drop_unsupported: "dropped: a protocol or ICMP message that is not translated",
+  drop_no_session: "dropped: nobody inside has asked for it, and the filter lets in nobody else",
+  drop_no_owner: "dropped: the slot has no owner",
+  drop_not_owner: "dropped: it was wrapped for this node, which does not own the slot",
+  drop_not_syn: "dropped: the middle of a TCP connection that is not known",
+  drop_table_full: "dropped: the session table is full",
+  drop_no_port: "dropped: no port of the slot or block is free",
+  drop_limit_rate: "dropped: the endpoint begins too many sessions a second",
+  drop_limit_sessions: "dropped: the endpoint has as many sessions as it may",
+  drop_limit_ports: "dropped: the endpoint has as many ports as it may",
+  drop_too_big: "dropped: larger than the route takes",
+  drop_no_route: "dropped: no route",
+  drop_bad_wrap: "dropped: wrapped, but not by a node of the cell or not as Natto wraps",
+};
