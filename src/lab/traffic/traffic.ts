@@ -5,6 +5,7 @@ import { NattoError } from "../../errors.ts";
 import type { Lab } from "../lab.ts";
 import { type LabProcess, waitReady } from "../lab-process.ts";
 import type { ServerFlow } from "./echo-server.ts";
+import type { FreshReport } from "./fresh-flows.ts";
 import type { HttpResult } from "./http-client.ts";
 import { parseLines } from "./json-lines.ts";
 import type { AnsweredEvent, AnsweredFlow, ProberReport } from "./prober.ts";
@@ -137,4 +138,43 @@ export async function httpRequests(
   const results = parseLines<HttpResult>(stdout);
   if (results.length === urls.length * count) return results;
   throw new NattoError("Unavailable", `the HTTP client in ${host} ended early; ${stderr.trim().slice(-500)}`);
+}
+
+/** Begins many UDP flows to an echo server at once; resolves to how many were answered. */
+export async function newFlows(lab: Lab, host: string, server: string, count: number): Promise<number> {
+  const argv = [...program("new-flows"), "--server", server, "--count", String(count)];
+  const report = await lastEvent<FreshReport & { readonly event: "report" }>(lab, host, argv);
+  return report.answered;
+}
+
+/** The outside address:port of a local UDP port, as an echo server sees it. */
+export async function mappedAddress(
+  lab: Lab,
+  host: string,
+  localPort: number,
+  server: string,
+): Promise<string> {
+  const argv = [...program("hole-puncher"), "--local", String(localPort), "--server", server];
+  return (await lastEvent<{ readonly event: "mapped"; readonly outside: string }>(lab, host, argv)).outside;
+}
+
+/** Punches a hole to a peer that does the same; resolves to where the peer was heard from. */
+export async function punchHole(lab: Lab, host: string, localPort: number, peer: string): Promise<string> {
+  const argv = [...program("hole-puncher"), "--local", String(localPort), "--peer", peer];
+  return (await lastEvent<{ readonly event: "open"; readonly from: string }>(lab, host, argv)).from;
+}
+
+/** The last event that a traffic program writes that runs to its end. */
+async function lastEvent<T extends { readonly event: string }>(
+  lab: Lab,
+  host: string,
+  argv: readonly string[],
+): Promise<T> {
+  const { code, stdout, stderr } = await lab.exec(host, argv);
+  const event = parseLines<T>(stdout).at(-1);
+  if (code === 0 && event) return event;
+  throw new NattoError(
+    "Unavailable",
+    `${host}: ${argv.slice(1).join(" ")}: ${stderr.trim() || "nothing heard"}`,
+  );
 }
