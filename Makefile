@@ -4,10 +4,10 @@ BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-address-of-packed-member \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help setup bpf check format test test-clusters outages chaos demo bench clean
+.PHONY: help setup bpf check format test test-clusters outages chaos demo bench bench-fleet clean
 
 help: ## Show this help
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## Install Debian packages and npm packages, compile the dataplane
 	@scripts/setup
@@ -48,6 +48,9 @@ bench: setup ## Measure: packets, throughput against nftables, planning, memory,
 	@$(NODE) bench/plan.ts
 	@$(NODE) bench/agent-memory.ts
 	@$(NODE) bench/detection.ts
+
+bench-fleet: setup ## Measure a fleet of simulated nodes on a real etcd. NODES="10 100 1000"
+	@$(NODE) bench/fleet.ts $(NODES)
 
 clean: ## Remove what was built
 	rm -rf build node_modules

@@ -7,7 +7,7 @@ import type { FloatingAddress } from "../model/floating-address.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { AnyObject } from "../model/kinds.ts";
 import type { Lease } from "../model/lease.ts";
-import { API_VERSION, type Metadata, mergeConditions } from "../model/meta.ts";
+import { API_VERSION, conditionsHold, type Metadata, mergeConditions } from "../model/meta.ts";
 import type { NatGateway } from "../model/nat-gateway.ts";
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Placement } from "../model/placement.ts";
@@ -15,6 +15,7 @@ import type { PortForward } from "../model/port-forward.ts";
 import type { Rollout, RolloutSpec } from "../model/rollout.ts";
 import { keyOfObject } from "../planner/order.ts";
 import type { NodeConfigSpec, Plan } from "../planner/plan.ts";
+import type { GatewayStatus } from "../planner/statuses.ts";
 import type { ObjectKey } from "../store/store.ts";
 
 /** What is stored, as the controller sees it. */
@@ -165,7 +166,7 @@ function statusWrites(plan: Plan, stored: Stored, now: string): Write[] {
   };
   for (const gateway of stored.gateways) {
     const planned = plan.gateways.get(keyOfObject(gateway));
-    if (!planned) continue;
+    if (!planned || isGatewayTold(gateway.status, planned)) continue;
     const conditions = mergeConditions(gateway.status?.conditions ?? [], planned.conditions, now);
     const { addresses, owners, observedGeneration } = planned;
     const status = { observedGeneration, addresses: [...addresses], owners: { ...owners }, conditions };
@@ -185,7 +186,7 @@ function statusWrites(plan: Plan, stored: Stored, now: string): Write[] {
   }
   for (const node of stored.nodes) {
     const verdict = plan.nodes.get(node.metadata.name);
-    if (!verdict) continue;
+    if (!verdict || (node.status && conditionsHold(node.status.conditions, [verdict]))) continue;
     const status = node.status ?? { observedGeneration: 0, counters: {}, conditions: [] };
     write(node, {
       ...node,
@@ -193,6 +194,23 @@ function statusWrites(plan: Plan, stored: Stored, now: string): Write[] {
     });
   }
   return writes;
+}
+
+/** Whether a gateway's status says already what was planned. Nearly all do, in a cloud of ten thousand, whenever one has changed. */
+function isGatewayTold(status: NatGateway["status"], planned: GatewayStatus): boolean {
+  return (
+    status !== undefined &&
+    status.observedGeneration === planned.observedGeneration &&
+    status.addresses.length === planned.addresses.length &&
+    status.addresses.every((address, i) => address === planned.addresses[i]) &&
+    sameCounts(status.owners, planned.owners) &&
+    conditionsHold(status.conditions, planned.conditions)
+  );
+}
+
+function sameCounts(a: Readonly<Record<string, number>>, b: Readonly<Record<string, number>>): boolean {
+  const names = Object.keys(a);
+  return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name]);
 }
 
 function deletion(object: Placement | NodeConfig | Rollout | Lease, orphanOf: ObjectKey | undefined): Write {

@@ -60,6 +60,22 @@ export function mergeConditions(
   return [...byType.values()].sort((a, b) => (a.type < b.type ? -1 : 1));
 }
 
+/** Whether merging would change nothing; much cheaper than to merge and compare. */
+export function conditionsHold(
+  earlier: readonly Condition[],
+  fresh: readonly Omit<Condition, "lastTransitionTime">[],
+): boolean {
+  return fresh.every(({ type, status, reason, message, observedGeneration }) => {
+    const before = earlier.find((condition) => condition.type === type);
+    return (
+      before?.status === status &&
+      before.reason === reason &&
+      before.message === message &&
+      before.observedGeneration === observedGeneration
+    );
+  });
+}
+
 /** The part of a kind's schema that is the same for all: the envelope around `spec` and `status`. */
 export function objectSchema<K extends string, S extends z.ZodType, T extends z.ZodType>(
   kind: K,

@@ -112,6 +112,8 @@ async function follow<K extends Kind>(
 function makeReplica<K extends Kind>() {
   const objects = new Map<string, ObjectOf<K>>();
   const listeners = new Set<(change: MirrorChange<K>) => void>();
+  /** The objects in their order; undefined after a change. */
+  let sorted: readonly ObjectOf<K>[] | undefined;
   let state: MirrorState = { synced: false, stale: undefined };
 
   const tell = (change: MirrorChange<K>): void => {
@@ -123,11 +125,14 @@ function makeReplica<K extends Kind>() {
     const before = objects.get(key);
     if (before?.metadata.resourceVersion === object.metadata.resourceVersion) return;
     objects.set(key, object);
+    sorted = undefined;
     tell({ type: before === undefined ? "ADDED" : "MODIFIED", object });
   }
 
   function drop(object: ObjectOf<K>): void {
-    if (objects.delete(keyText(keyOf(object)))) tell({ type: "DELETED", object });
+    if (!objects.delete(keyText(keyOf(object)))) return;
+    sorted = undefined;
+    tell({ type: "DELETED", object });
   }
 
   return {
@@ -147,7 +152,10 @@ function makeReplica<K extends Kind>() {
       if (event.type === "DELETED") drop(event.object);
       else if (event.type !== "BOOKMARK") put(event.object);
     },
-    items: (): readonly ObjectOf<K>[] => [...objects.values()].sort(byNamespaceAndName),
+    items: (): readonly ObjectOf<K>[] => {
+      sorted ??= [...objects.values()].sort(byNamespaceAndName);
+      return sorted;
+    },
     get: (key: string): ObjectOf<K> | undefined => objects.get(key),
     onChange: (listener: (change: MirrorChange<K>) => void) => {
       listeners.add(listener);

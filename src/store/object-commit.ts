@@ -25,11 +25,10 @@ export interface CommitContext {
   readonly fence: FenceCheck | undefined;
 }
 
-/** What a change comes to: the write, and the object that it returns when it writes nothing or deletes. */
+/** What a change comes to: the write, if there is one, and the object that is there afterwards, or was there before its deletion. */
 interface Step {
-  readonly key: string;
   readonly write: Write | undefined;
-  readonly stored: AnyObject | undefined;
+  readonly object: AnyObject;
 }
 
 /** See `Store.commit`. */
@@ -64,13 +63,10 @@ async function writeAll(
 
 function outcome(steps: readonly Step[], revisions: readonly number[]): readonly AnyObject[] {
   const left = revisions.values();
-  return steps.map(({ key, write, stored }) => {
+  return steps.map(({ write, object }) => {
     const revision = write && left.next().value;
-    if (write?.value !== undefined && revision !== undefined) {
-      return decodeOrThrow(key, write.value, revision);
-    }
-    if (stored) return stored;
-    throw new NattoError("Internal", `${key}: neither written nor there`);
+    if (write?.value === undefined || revision === undefined) return object;
+    return { ...object, metadata: { ...object.metadata, resourceVersion: String(revision) } } as AnyObject;
   });
 }
 
@@ -88,7 +84,7 @@ async function stepOf(
     if (found && !decode(key, found.value, found.revision).damage) throw alreadyExists(object);
     // What is damaged is no object: another may take its place.
     const expected = found?.revision ?? 0;
-    return { key, write: { key, value: encode(object), expected }, stored: undefined };
+    return { write: { key, value: encode(object), expected }, object };
   }
   const entry = await driver.get(key);
   if (!entry) throw notFound(change.action === "delete" ? change.key : keyOf(change.draft));
@@ -97,13 +93,13 @@ async function stepOf(
     // What is damaged can still be deleted.
     const stored = decodeOrStub(key, entry.value, expected);
     checkPrecondition(stored, change.resourceVersion);
-    return { key, write: { key, value: undefined, expected }, stored };
+    return { write: { key, value: undefined, expected }, object: stored };
   }
   const stored = decodeOrThrow(key, entry.value, expected);
   checkPrecondition(stored, change.draft.metadata.resourceVersion);
   const merge = change.action === "update" ? updatedObject : statusUpdatedObject;
   const next = merge(stored, change.draft);
-  return { key, write: next === stored ? undefined : { key, value: encode(next), expected }, stored };
+  return { write: next === stored ? undefined : { key, value: encode(next), expected }, object: next };
 }
 
 function keyOfChange(change: StoreChange): string {

@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 
 export interface ServerProcess {
+  pid(): number | undefined;
   kill(): Promise<void>;
   /** Stops the process without ending it; it still accepts connections and never answers. */
   pause(): void;
@@ -25,6 +26,7 @@ export function startServerProcess(argv: readonly string[], logFile: string): Se
   }
   start();
   return {
+    pid: () => child?.pid,
     kill: async () => {
       if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
       const closed = once(child, "close");
