@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { configsApplied, gatewayReady, listObjects, natto } from "../../src/demo/cloud.ts";
 import { lostPackets } from "../../src/demo/power-off.ts";
-import { CELL_ROUTING } from "../../src/lab/bgp.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { stateFolder } from "../../src/lab/run-folder.ts";
 import type { GatewayNode } from "../../src/model/gateway-node.ts";
@@ -11,7 +10,6 @@ import { birdFiles, birdPid } from "../../src/routing/bird-daemon.ts";
 import { connectionsIn, ESTABLISHED_BGP } from "../../src/routing/fixtures.ts";
 import {
   assertNothingLost,
-  cellAndPool,
   gatewayYaml,
   hostsOf,
   killHard,
@@ -85,6 +83,18 @@ async function declare(lab: Lab, node: string, routing: object): Promise<void> {
   const kind = { apiVersion: "natto.dev/v1alpha1", kind: "GatewayNode", metadata: { name: node } };
   const manifest = { ...kind, spec: { cell, address, interfaces, routing } };
   await natto(lab, ["apply", "-f", "-"], JSON.stringify(manifest));
+}
+
+/** Waits until every node has its share of the slots again: a node that the fabric had lost gets them back, and that moves flows. */
+async function untilBalanced(lab: Lab): Promise<void> {
+  const nodes = hostsOf(lab, "node");
+  await until("every node has its share", async () => {
+    const [gateway] = await listObjects(lab, "NatGateway");
+    const owners = gateway?.status?.owners ?? {};
+    const slots = Object.values(owners).reduce((sum, n) => sum + n, 0);
+    return slots > 0 && nodes.every((node) => (owners[node] ?? 0) >= Math.floor(slots / nodes.length));
+  });
+  await configsApplied(lab, nodes, PATIENCE_MS);
 }
 
 /** Drops whatever a router gets from a node, without any link going down. Returns how to stop it. */
@@ -170,6 +180,7 @@ test("A node that can no longer reach the outside is found out by BFD, and takes
   }
   await untilTold(lab, VICTIM, "Announced", "Announced");
   await untilSpreadEverywhere(lab, hostsOf(lab, "node"));
+  await untilBalanced(lab);
 });
 
 test("A BIRD that is killed is started again, and the other nodes' flows notice nothing.", async () => {
@@ -216,8 +227,7 @@ test("A session with a wrong AS or a password that is missing is told, with what
 
 test("A node that is cleaned up withdraws while it still forwards: flows of other nodes lose nothing.", async () => {
   const lab = cloud();
-  await natto(lab, ["apply", "-f", "-"], cellAndPool({ routing: CELL_ROUTING }));
-  await configsApplied(lab, hostsOf(lab, "node"), PATIENCE_MS);
+  await untilBalanced(lab);
   const report = await whileProbing(lab, { flows: 8, tcp: 0 }, async () => {
     const agent = await lab.process(VICTIM, "agent");
     assert(agent.kill("SIGTERM"));
