@@ -134,7 +134,7 @@ static __always_inline void search_port(struct port_search *search, const struct
 
 	hash = mix32(mix32(hash ^ bpf_ntohl(r->remote_address)) ^ bpf_ntohs(r->remote_port));
 	search->start = hash % search->count;
-	/* UDP whose mapping depends on the remote must not look as if it did not, only because ports are plenty (RFC 4787 REQ-7). */
+	/* UDP whose mapping depends on the remote must not look as if it did not, only because ports are plenty (RFC 4787 REQ-11). */
 	if ((r->protocol_network & 0xff & ~COVERING) == IPPROTO_UDP && r->remote_address)
 		search->preferred = search->start;
 	else
