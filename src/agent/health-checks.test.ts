@@ -37,10 +37,6 @@ test("a BGP session that is down is a warning; where the node speaks no BGP ther
   assert.equal(states(READY, APPLIED, condition("SessionsUp", "True", "Established")).routing, "passing");
 });
 
-test("a node whose routes are made elsewhere has nothing to be warned of", () => {
-  assert.equal(states(READY, APPLIED, condition("SessionsUp", "False", "NotDeclared")).routing, "passing");
-});
-
 test("what is not known yet has no state", () => {
   assert.deepEqual(states(), { dataplane: undefined, config: undefined });
 });

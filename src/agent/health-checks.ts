@@ -4,7 +4,7 @@ import type { NodeCheck } from "../membership/consul-registration.ts";
 import { NODE_READY } from "../model/gateway-node.ts";
 import type { Condition } from "../model/meta.ts";
 import { CONFIG_APPLIED, CONFIG_DOUBTED } from "./node-status.ts";
-import { NOT_DECLARED, SESSIONS_UP } from "./routing-status.ts";
+import { SESSIONS_UP } from "./routing-status.ts";
 
 /** Reasons of `SessionsUp` where the node speaks BGP. */
 const SPEAKING: ReadonlySet<string> = new Set(["Established", "SessionDown"]);
@@ -25,7 +25,7 @@ export function healthChecks(conditions: readonly Seen[]): readonly NodeCheck[] 
   return [
     check("dataplane", find(NODE_READY), "critical"),
     configCheck(find(CONFIG_APPLIED), find(CONFIG_DOUBTED)),
-    ...(sessions ? [routingCheck(sessions)] : []),
+    ...(sessions ? [check("routing", sessions, "warning")] : []),
   ];
 }
 
@@ -33,12 +33,6 @@ function check(name: string, condition: Seen | undefined, whenFalse: CheckState)
   if (!condition || condition.status === "Unknown") return { name, state: undefined, output: "" };
   const { status, reason, message } = condition;
   return { name, state: status === "True" ? "passing" : whenFalse, output: `${reason}: ${message}` };
-}
-
-/** Where the routes are made elsewhere, there is no session that could be down. */
-function routingCheck(sessions: Seen): NodeCheck {
-  const elsewhere = sessions.reason === NOT_DECLARED;
-  return check("routing", elsewhere ? { ...sessions, status: "True" } : sessions, "warning");
 }
 
 function configCheck(applied: Seen | undefined, doubted: Seen | undefined): NodeCheck {

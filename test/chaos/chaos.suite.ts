@@ -10,7 +10,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { configsApplied, gatewayReady, listObjects, natto, nodesReady } from "../../src/demo/cloud.ts";
 import { hostAddress } from "../../src/demo/flow-paths.ts";
 import type { ProbeReport } from "../../src/demo/power-off.ts";
+import { CLUSTER_STORE_URL } from "../../src/lab/clusters.ts";
 import type { Lab } from "../../src/lab/lab.ts";
+import { readProcess } from "../../src/lab/run-folder.ts";
 import { parseLines } from "../../src/lab/traffic/json-lines.ts";
 import { serverFlows } from "../../src/lab/traffic/traffic.ts";
 import type { Placement } from "../../src/model/placement.ts";
@@ -24,6 +26,7 @@ import {
   placementOf,
   SERVER,
   seenOutside,
+  serverAnswers,
   until,
   useCloud,
   watchOutside,
@@ -38,13 +41,30 @@ import { type Allowance, checkHolders, checkLosses, type Losses, type NodeOutage
 
 const SECONDS = Number(process.env.NATTO_CHAOS_SECONDS ?? 40);
 const SEED = Number(process.env.NATTO_CHAOS_SEED ?? Date.now() % 1_000_000);
+const STANDBY = "store2";
 const OBJECTS = 4;
 const RATE = 10;
 
 /** Generous where other work on the machine makes Natto late; a loss at any other time is a violation. */
 const ALLOWANCE: Allowance = { crossing: 2_000, own: 12_000, returning: 6_000, inexactness: 500 };
 
-const cloud = useCloud("chaos", { nodes: 4, endpoints: 6, prepare: watchOutside });
+const cloud = useCloud("chaos", {
+  nodes: 4,
+  endpoints: 6,
+  routing: "bgp",
+  control: "clusters",
+  prepare: async (lab) => {
+    await watchOutside(lab);
+    await startStandby(lab);
+  },
+});
+
+/** A second server with a controller: whatever is killed, another goes on. */
+async function startStandby(lab: Lab): Promise<void> {
+  const first = await readProcess(lab.folder, "control", "server");
+  assert(first);
+  await lab.spawn(STANDBY, first.command, { name: "server" });
+}
 
 /** Which node owns each endpoint's slot, as last read: while nobody answers nothing moves. */
 function watchOwners(lab: Lab): AsyncDisposable & { owners(): ReadonlyMap<string, string> } {
@@ -116,8 +136,16 @@ function lossesOf(report: ProbeReport): readonly Losses[] {
 
 async function startDeclarer(lab: Lab): Promise<{ stop(): Promise<readonly Operation[]> }> {
   const program = join(import.meta.dirname, "declarer.ts");
-  const store = "http://127.0.0.1:7474";
-  const argv = ["node", program, "--store", store, "--objects", String(OBJECTS), "--seed", String(SEED)];
+  const argv = [
+    "node",
+    program,
+    "--store",
+    CLUSTER_STORE_URL,
+    "--objects",
+    String(OBJECTS),
+    "--seed",
+    String(SEED),
+  ];
   const declarer = await lab.spawn("control", argv, { name: "declarer" });
   await until("the declarer has started", async () => (await declarer.stdout()).includes("started"));
   return {
@@ -145,6 +173,7 @@ async function finalReads(lab: Lab): Promise<readonly Operation[]> {
 /** Every gateway that is declared is ready, every node is ready and does what its configuration of now says. */
 async function converged(lab: Lab): Promise<void> {
   const nodes = hostsOf(lab, "node");
+  await serverAnswers(lab);
   await nodesReady(lab, nodes.length, PATIENCE_MS);
   for (const { metadata } of await listObjects(lab, "NatGateway"))
     await gatewayReady(lab, metadata.name, PATIENCE_MS);

@@ -93,7 +93,6 @@ test("A schedule keeps to its limits: one node at a time, nothing twice to the s
     ]),
     partitions: ["node1", "c1"],
     nodes: ["node1", "node2"],
-    wipe: true,
   };
   const touches = (a: Fault, b: Fault) => a.at <= b.until && b.at <= a.until;
   fc.assert(

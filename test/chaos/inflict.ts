@@ -2,9 +2,10 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Lab } from "../../src/lab/lab.ts";
+import { isAlive, processesIn, signalProcess } from "../../src/lab/process-table.ts";
 import { bpfFolder, readProcesses, stateFolder } from "../../src/lab/run-folder.ts";
 import { MANAGEMENT_INTERFACE } from "../../src/lab/topology.ts";
-import { killHard, restart, run } from "../e2e/fixture.ts";
+import { killHard, restart, run, until } from "../e2e/fixture.ts";
 import { type Fault, isNodeFault, type Targets, type Victim } from "./schedule.ts";
 
 /** Programs that carry or make traffic, and the suite's own: they stay. */
@@ -12,17 +13,14 @@ const SPARED = new Set(["echo", "prober", "declarer", "bird"]);
 
 /** What there is to break in a lab. */
 export async function targetsIn(lab: Lab): Promise<Targets> {
-  const records = await readProcesses(lab.folder);
-  const processes = records
+  const processes = (await readProcesses(lab.folder))
     .filter(({ name }) => !SPARED.has(name))
     .map(({ host, name }): Victim => ({ host, process: name }));
   const nodes = lab.topology.hosts.filter((host) => host.role === "node").map((host) => host.name);
   const managed = lab.topology.hosts.filter((host) =>
     host.interfaces.some(({ name, network }) => name === MANAGEMENT_INTERFACE && network === "management"),
   );
-  // A fabric with fixed routes sends traffic to a node that comes back empty; only one that is told when it is ready does not.
-  const wipe = records.some(({ name }) => name === "bird");
-  return { processes, partitions: managed.map((host) => host.name), nodes, wipe };
+  return { processes, partitions: managed.map((host) => host.name), nodes };
 }
 
 async function processesOf(lab: Lab, host: string): Promise<readonly string[]> {
@@ -44,10 +42,7 @@ export async function inflict(lab: Lab, fault: Fault): Promise<void> {
     case "power":
     case "wipe":
       await lab.cutLinks(fault.host, { management: true });
-      for (const name of await processesOf(lab, fault.host)) {
-        const running = await lab.process(lab.host(fault.host).name, name);
-        if (running.kill("SIGKILL")) await running.exited();
-      }
+      await killAll(lab, fault.host);
       if (fault.kind === "wipe") await wipe(lab, fault.host);
       return;
   }
@@ -69,6 +64,14 @@ async function partition(lab: Lab, host: string): Promise<void> {
     `chain ${hook} { type filter hook ${hook} priority 0; ${match} "${MANAGEMENT_INTERFACE}" drop; };`;
   const table = `table inet chaos { ${chain("input", "iifname")} ${chain("output", "oifname")} }`;
   await run(lab, host, "nft", table);
+}
+
+/** Every process in the host, whoever started it: the agent's routing daemon too. */
+async function killAll(lab: Lab, host: string): Promise<void> {
+  const file = `/run/netns/${lab.host(host).namespace}`;
+  const all = processesIn([file]);
+  for (const id of all) signalProcess(id, "SIGKILL");
+  await until(`no process is left in ${host}`, async () => !all.some(isAlive));
 }
 
 /** A node whose disk was replaced: no snapshot, no maps, no programs, no rules. */

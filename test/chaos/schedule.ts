@@ -12,10 +12,8 @@ export interface Targets {
   readonly processes: readonly Victim[];
   /** Hosts whose management network may fail. */
   readonly partitions: readonly string[];
-  /** Nodes that may lose their power. */
+  /** Nodes that may lose their power, or everything they ever stored. */
   readonly nodes: readonly string[];
-  /** Whether they may lose everything they ever stored, too. */
-  readonly wipe: boolean;
 }
 
 /**
@@ -55,10 +53,10 @@ export function drawSchedule(random: Random, targets: Targets, durationMs: numbe
   return faults;
 }
 
-function drawNodeFault(random: Random, { nodes, wipe }: Targets, at: number): Fault {
+function drawNodeFault(random: Random, { nodes }: Targets, at: number): Fault {
   const until = at + random.between(NODE_OUTAGE.least, NODE_OUTAGE.most);
   return {
-    kind: random.pick(wipe ? ["power", "power", "wipe"] : ["power"]),
+    kind: random.pick(["power", "power", "wipe"]),
     host: random.pick(nodes),
     at,
     until,
