@@ -4,6 +4,9 @@
  * Each node is an instance of one service, whose checks its own agent keeps: `agent` (a heartbeat: passing while it is renewed) and others that
  * say how the node is. While the agent speaks, the worst of the others counts: critical, it does not forward and is given no slots; warning, it
  * keeps what it has. When the agent is silent, or Consul's own agent on that machine is, the other checks are old news, and the peers decide.
+ *
+ * Consul passes checks on one by one and in any order. So a check that is critical because nobody has spoken (it is new, or it ran out, which of an agent
+ * that has died may be seen before the end of its heartbeat) is told from one of which the agent says so: only the agent's own words take slots away.
  */
 import { z } from "zod";
 import { type Observations, seenByPeers } from "./judgement.ts";
@@ -29,7 +32,9 @@ export function checkId(instance: string, check: string): string {
 export const healthSchema = z.array(
   z.object({
     Service: z.object({ ID: z.string(), Meta: z.record(z.string(), z.string()).nullish() }),
-    Checks: z.array(z.object({ CheckID: z.string(), Status: z.string() })).nullish(),
+    Checks: z
+      .array(z.object({ CheckID: z.string(), Status: z.string(), Output: z.string().default("") }))
+      .nullish(),
   }),
 );
 
@@ -47,15 +52,20 @@ export function instancesOf(entries: z.output<typeof healthSchema>): readonly In
   return entries.flatMap(({ Service, Checks }) => {
     const { node, cell } = Service.Meta ?? {};
     if (node === undefined || cell === undefined) return [];
-    const checks = new Map((Checks ?? []).map((check) => [check.CheckID, check.Status]));
+    const checks = new Map((Checks ?? []).map((check) => [check.CheckID, check]));
     const own = [...checks].filter(([id]) => id.startsWith(checkId(Service.ID, "")));
     const agent = checkId(Service.ID, AGENT_CHECK);
-    const machine = checks.get("serfHealth") ?? "passing";
+    const machine = checks.get("serfHealth")?.Status ?? "passing";
     const maintained = checks.has("_node_maintenance") || checks.has(`_service_maintenance:${Service.ID}`);
-    const states = own.filter(([id]) => id !== agent).map(([, status]) => status);
-    const speaks = machine === "passing" && checks.get(agent) === "passing";
+    const states = own.filter(([id]) => id !== agent).map(([, check]) => stateOf(check));
+    const speaks = machine === "passing" && checks.get(agent)?.Status === "passing";
     return [{ node, cell, speaks, health: worst([...states, ...(maintained ? ["warning"] : [])]) }];
   });
+}
+
+function stateOf({ Status, Output }: { readonly Status: string; readonly Output: string }): string {
+  const unsaid = Output === "" || Output.startsWith("TTL expired");
+  return Status === "critical" && unsaid ? "warning" : Status;
 }
 
 function worst(states: readonly string[]): CheckState {
