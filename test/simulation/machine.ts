@@ -1,0 +1,190 @@
+/**
+ * A machine of the NAT fleet in a simulation: its dataplane, its disk, and the agent's real loops on virtual time. What the dataplane
+ * is programmed with survives the agent; the disk survives the machine.
+ */
+import { type AgentParts, startAgentLoops } from "../../src/agent/agent-loops.ts";
+import {
+  expireProbes,
+  type PeerLiveness,
+  probeAnswered,
+  probeSent,
+  UNPROBED,
+} from "../../src/agent/peer-liveness.ts";
+import {
+  type PeerProber,
+  type PeerProberOptions,
+  PROBE_INTERVAL_MS,
+  type ProbeTargets,
+} from "../../src/agent/peer-prober.ts";
+import type { SnapshotDisk } from "../../src/agent/snapshot-keeper.ts";
+import type { Dataplane } from "../../src/dataplane/dataplane.ts";
+import { NattoError } from "../../src/errors.ts";
+import type { NodeConfig } from "../../src/model/node-config.ts";
+import { pause } from "../../src/store/pause.ts";
+import type { Store } from "../../src/store/store.ts";
+import { startTaskLoop } from "../../src/task-loop.ts";
+import type { Random } from "../chaos/random.ts";
+import { type Network, remoteStore } from "./network.ts";
+import { SILENT } from "./silence.ts";
+import type { SimProcess, VirtualTime } from "./virtual-time.ts";
+
+export interface Machine {
+  readonly name: string;
+  powered(): boolean;
+  /** What its dataplane forwards by; undefined: nothing. */
+  programmed(): NodeConfig["spec"] | undefined;
+  /** The agent's process, if there is one. */
+  agent(): SimProcess | undefined;
+  startAgent(): void;
+  killAgent(): void;
+  powerOff(): void;
+  /** While it is broken, the dataplane cannot be programmed. */
+  breakDataplane(broken: boolean): void;
+  dataplaneBroken(): boolean;
+}
+
+export interface MachineOptions {
+  readonly name: string;
+  readonly cell: string;
+  /** Last part of its address. */
+  readonly number: number;
+  readonly store: Store;
+  readonly time: VirtualTime;
+  readonly network: Network;
+  readonly random: Random;
+  /** Whether the dataplane of a peer would answer a probe that gets there. */
+  readonly answers: (peer: string) => boolean;
+  /** Told after what it forwards by has changed. */
+  readonly onChange: () => void;
+}
+
+const MAX_PROGRAM_MS = 20;
+
+export function simMachine(options: MachineOptions): Machine {
+  const { name, cell, number, store, time, network, random, onChange } = options;
+  let powered = true;
+  let programmed: NodeConfig["spec"] | undefined;
+  let agent: SimProcess | undefined;
+  let broken = false;
+  const snapshots = memoryDisk();
+
+  function dataplane({ clock }: SimProcess): Dataplane {
+    const forever = new AbortController().signal;
+    return {
+      async ensure(spec) {
+        await pause(random.between(0, MAX_PROGRAM_MS), forever, clock);
+        if (broken) throw new NattoError("Environment", "the dataplane is broken");
+        if (!powered || programmed === spec) return { repairs: [] };
+        programmed = spec;
+        onChange();
+        return { repairs: [] };
+      },
+      status: () => ({ counters: {}, sessions: { used: 0, capacity: 1 } }),
+      sessions: () => [],
+      close: () => {},
+    };
+  }
+
+  function startAgent(): void {
+    if (!powered || agent) return;
+    const process = time.process();
+    agent = process;
+    const parts: AgentParts = {
+      identity: {
+        ...{ node: name, cell, labels: {} },
+        address: `192.0.2.${number}`,
+        interfaces: { inside: "in0", outside: "out0" },
+      },
+      store: remoteStore(store, name, process, network),
+      dataplane: dataplane(process),
+      snapshots,
+      startProber: (proberOptions) => simProber(proberOptions, options, process),
+      logger: SILENT,
+      version: "simulated",
+      fresh: programmed === undefined,
+      clock: process.clock,
+      random: () => random.between(0, 1),
+    };
+    void startAgentLoops(parts);
+  }
+
+  function killAgent(): void {
+    agent?.kill();
+    agent = undefined;
+  }
+
+  return {
+    name,
+    powered: () => powered,
+    programmed: () => (powered ? programmed : undefined),
+    agent: () => agent,
+    startAgent: () => {
+      powered = true;
+      startAgent();
+    },
+    killAgent,
+    powerOff: () => {
+      killAgent();
+      powered = false;
+      programmed = undefined;
+      onChange();
+    },
+    breakDataplane: (on) => {
+      broken = on;
+    },
+    dataplaneBroken: () => broken,
+  };
+}
+
+function memoryDisk(): SnapshotDisk {
+  let saved: NodeConfig | undefined;
+  return {
+    read: async () => (saved ? { found: "good", config: saved } : { found: "nothing" }),
+    write: async (config) => {
+      saved = config;
+    },
+  };
+}
+
+/** The agent's judgement of its peers, without a socket: a probe is answered at once or not at all. */
+function simProber(
+  { onChange }: PeerProberOptions,
+  { name, network, answers }: MachineOptions,
+  { clock }: SimProcess,
+): PeerProber {
+  let peers = new Map<string, PeerLiveness>();
+  let announced = "";
+  let sequence = 0;
+  const alive = (): string[] =>
+    [...peers].flatMap(([peer, liveness]) => (liveness.alive ? [peer] : [])).sort();
+  const probe = (peer: string, before: PeerLiveness): PeerLiveness => {
+    const now = clock.elapsed();
+    const sent = probeSent(expireProbes(before, now), sequence, now);
+    const answered = network.passes(name, peer) && answers(peer) && network.passes(peer, name);
+    return answered ? probeAnswered(sent, sequence, now) : sent;
+  };
+  const announce = (): void => {
+    const names = alive().join();
+    if (names === announced) return;
+    announced = names;
+    onChange();
+  };
+  const loop = startTaskLoop(
+    async () => {
+      sequence++;
+      peers = new Map([...peers].map(([peer, liveness]) => [peer, probe(peer, liveness)]));
+      announce();
+      return PROBE_INTERVAL_MS;
+    },
+    0,
+    clock,
+  );
+  return {
+    follow: ({ peers: wanted }: ProbeTargets) => {
+      peers = new Map(wanted.map((peer) => [peer.name, peers.get(peer.name) ?? UNPROBED]));
+      announce();
+    },
+    alive,
+    close: loop.stop,
+  };
+}

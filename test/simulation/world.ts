@@ -1,0 +1,188 @@
+/** The whole of a simulated cell: a store, two controllers that stand for election, machines with their agents, and an operator. */
+import { type Controller, startController } from "../../src/controller/controller.ts";
+import { openStoreElection } from "../../src/controller/store-election.ts";
+import { openStoreMembership } from "../../src/membership/store-membership.ts";
+import type { Kind, ObjectOf } from "../../src/model/kinds.ts";
+import { API_VERSION } from "../../src/model/meta.ts";
+import { validateObject } from "../../src/model/validate.ts";
+import { openMemoryStore } from "../../src/store/memory-store.ts";
+import type { ObjectKey, Store } from "../../src/store/store.ts";
+import type { Random } from "../chaos/random.ts";
+import { type Machine, simMachine } from "./machine.ts";
+import { type Network, remoteStore, simNetwork } from "./network.ts";
+import { SILENT } from "./silence.ts";
+import { type SimProcess, type VirtualTime, virtualTime } from "./virtual-time.ts";
+
+export const CELL = "c1";
+export const TTL_SECONDS = 3;
+export const MAX_LOSS_PERCENT = 50;
+/** How often a controller judges the heartbeats. */
+const TICK_MS = 250;
+
+/** One controller, which is started again and again. */
+export interface ControllerSeat {
+  readonly place: string;
+  process(): SimProcess | undefined;
+  start(): void;
+  kill(): void;
+}
+
+export interface World {
+  readonly time: VirtualTime;
+  readonly network: Network;
+  /** The store itself, where nothing is late or lost. */
+  readonly store: Store;
+  readonly machines: readonly Machine[];
+  readonly controllers: readonly ControllerSeat[];
+  readonly random: Random;
+  /** Aborted at the end of the life. */
+  readonly ended: AbortSignal;
+  end(): void;
+  /** Declares an object, whatever is there. */
+  declare<K extends Kind>(kind: K, name: string, change: (before: ObjectOf<K> | undefined) => unknown): void;
+  /** Lets something be looked at after each event. */
+  watch(look: () => void): void;
+  looks(): readonly (() => void)[];
+}
+
+export interface WorldOptions {
+  readonly machines?: number;
+  /** What is weakened to see whether anybody notices. */
+  readonly mutation?: Mutation;
+}
+
+/** `obey-mass-loss`: doubt is switched off. `blind-peers`: agents vouch for nobody. `no-fence`: a leader whose term is over goes on writing. */
+export const MUTATIONS = ["obey-mass-loss", "blind-peers", "no-fence"] as const;
+export type Mutation = (typeof MUTATIONS)[number];
+
+export function openWorld(random: Random, { machines = 4, mutation }: WorldOptions): World {
+  const time = virtualTime();
+  const network = simNetwork(random);
+  const server = time.process();
+  const store = openMemoryStore({ clock: server.clock, bookmarkMs: 1_000, birth: births(server) });
+  const ending = new AbortController();
+  const looks: (() => void)[] = [];
+  const byName = new Map<string, Machine>();
+  for (let number = 1; number <= machines; number++) {
+    const name = `n${number}`;
+    const answers = (peer: string): boolean =>
+      mutation !== "blind-peers" && byName.get(peer)?.programmed() !== undefined;
+    const base = { cell: CELL, store, time, network, random, answers, onChange: () => {} };
+    byName.set(name, simMachine({ ...base, name, number }));
+  }
+  return {
+    ...{ time, network, store, random },
+    ended: ending.signal,
+    end: () => ending.abort(),
+    machines: [...byName.values()],
+    controllers: ["control1", "control2"].map((place) =>
+      controllerSeat(place, mutation === "no-fence" ? unfenced(store) : store, time, network),
+    ),
+    declare: (kind, name, change) => void declare(store, kind, name, change),
+    watch: (look) => void looks.push(look),
+    looks: () => looks,
+  };
+}
+
+/** Declares the cell and its pool, and starts everything. */
+export async function begin(world: World, mutation: Mutation | undefined): Promise<void> {
+  const maxLossPercent = mutation === "obey-mass-loss" ? 100 : MAX_LOSS_PERCENT;
+  const membership = { ttlSeconds: TTL_SECONDS, maxLossPercent };
+  world.declare("Cell", CELL, () => ({ membership, rollout: { bakeSeconds: 1, reportSeconds: 10 } }));
+  world.declare("AddressPool", "p1", () => ({ cidrs: ["203.0.113.0/28"] }));
+  for (const name of ["g1", "g2"]) declareGateway(world, name, {});
+  for (const machine of world.machines) machine.startAgent();
+  for (const controller of world.controllers) controller.start();
+}
+
+export function declareGateway(
+  world: World,
+  name: string,
+  change: { readonly count?: number; readonly udp?: number },
+): void {
+  const { count = 1, udp = 300 } = change;
+  world.declare("NatGateway", name, () => ({
+    cell: CELL,
+    sources: [`10.0.${name.slice(1)}.0/24`],
+    addresses: { pool: "p1", count },
+    ports: { perSlot: 9216 },
+    timeouts: { udp },
+  }));
+}
+
+function controllerSeat(place: string, store: Store, time: VirtualTime, network: Network): ControllerSeat {
+  let process: SimProcess | undefined;
+  let starts = 0;
+  return {
+    place,
+    process: () => process,
+    start: () => {
+      if (process) return;
+      process = time.process();
+      starts++;
+      openController(process, remoteStore(store, place, process, network), `${place}-${starts}`);
+    },
+    kill: () => {
+      process?.kill();
+      process = undefined;
+    },
+  };
+}
+
+function openController({ clock }: SimProcess, store: Store, holder: string): Controller {
+  const membership = openStoreMembership(store, { clock, tickMs: TICK_MS });
+  const election = openStoreElection({ store, group: "controllers", holder, logger: SILENT, clock });
+  return startController({ store, membership, election, logger: SILENT, clock });
+}
+
+function unfenced(store: Store): Store {
+  return { ...store, fenced: () => unfenced(store) };
+}
+
+/** Uids and times of birth that the seed decides. */
+function births({ clock }: SimProcess) {
+  let born = 0;
+  return () => {
+    born++;
+    return { uid: `uid-${born}`, creationTimestamp: new Date(clock.now()).toISOString() };
+  };
+}
+
+async function declare<K extends Kind>(
+  store: Store,
+  kind: K,
+  name: string,
+  change: (before: ObjectOf<K> | undefined) => unknown,
+): Promise<void> {
+  const namespace = kind === "NatGateway" ? "t" : undefined;
+  const key: ObjectKey<K> = { kind, name, namespace };
+  const before = await store.get(key);
+  const spec = change(before);
+  if (spec === undefined) {
+    if (before) await store.delete(key);
+    return;
+  }
+  const metadata = before?.metadata ?? { name, ...(namespace ? { namespace } : {}) };
+  const draft = validateObject({
+    apiVersion: API_VERSION,
+    kind,
+    metadata: { ...metadata, resourceVersion: "" },
+    spec,
+  });
+  await (before ? store.update(draft) : store.create(draft));
+}
+
+/** `address/slot of gateway`, for each slot, and the node that owns it. */
+export function ownersIn(
+  nodes: readonly string[],
+  gateway: string,
+  addresses: readonly { readonly address: string; readonly owners: readonly number[] }[],
+): ReadonlyMap<string, string | undefined> {
+  const owners = new Map<string, string | undefined>();
+  for (const placed of addresses) {
+    for (const [slot, owner] of placed.owners.entries()) {
+      owners.set(`${gateway} ${placed.address}/${slot}`, nodes[owner]);
+    }
+  }
+  return owners;
+}
