@@ -3,19 +3,8 @@
  * is programmed with survives the agent; the disk survives the machine.
  */
 import { type AgentParts, startAgentLoops } from "../../src/agent/agent-loops.ts";
-import {
-  expireProbes,
-  type PeerLiveness,
-  probeAnswered,
-  probeSent,
-  UNPROBED,
-} from "../../src/agent/peer-liveness.ts";
-import {
-  type PeerProber,
-  type PeerProberOptions,
-  PROBE_INTERVAL_MS,
-  type ProbeTargets,
-} from "../../src/agent/peer-prober.ts";
+import { noteAnswer, type PeerLiveness, tick, UNPROBED, type View } from "../../src/agent/peer-liveness.ts";
+import type { PeerProber, PeerProberOptions, ProbeTargets } from "../../src/agent/peer-prober.ts";
 import type { SnapshotDisk } from "../../src/agent/snapshot-keeper.ts";
 import type { Dataplane } from "../../src/dataplane/dataplane.ts";
 import { NattoError } from "../../src/errors.ts";
@@ -33,6 +22,8 @@ export interface Machine {
   powered(): boolean;
   /** What its dataplane forwards by; undefined: nothing. */
   programmed(): NodeConfig["spec"] | undefined;
+  /** Whether it steers around the node of this address. */
+  considersDead(address: string): boolean;
   /** The agent's process, if there is one. */
   agent(): SimProcess | undefined;
   startAgent(): void;
@@ -59,6 +50,10 @@ export interface MachineOptions {
 }
 
 const MAX_PROGRAM_MS = 20;
+/** Real agents look four times as often; what they see is judged by the number of looks. */
+const PROBE_MS = 160;
+/** How long the program believes that a peer is dead when nobody says so again. */
+const VERDICT_MS = 3_000;
 
 export function simMachine(options: MachineOptions): Machine {
   const { name, cell, number, store, time, network, random, onChange } = options;
@@ -66,6 +61,7 @@ export function simMachine(options: MachineOptions): Machine {
   let programmed: NodeConfig["spec"] | undefined;
   let agent: SimProcess | undefined;
   let broken = false;
+  let dead: { readonly addresses: readonly string[]; readonly until: number } = { addresses: [], until: 0 };
   const snapshots = memoryDisk();
 
   function dataplane({ clock }: SimProcess): Dataplane {
@@ -79,6 +75,10 @@ export function simMachine(options: MachineOptions): Machine {
         onChange();
         return { repairs: [] };
       },
+      setDead: (addresses) => {
+        dead = { addresses, until: time.now() + VERDICT_MS };
+      },
+      noteReturn: () => {},
       status: () => ({ counters: {}, sessions: { used: 0, capacity: 1 } }),
       sessions: () => [],
       close: () => {},
@@ -117,6 +117,7 @@ export function simMachine(options: MachineOptions): Machine {
     name,
     powered: () => powered,
     programmed: () => (powered ? programmed : undefined),
+    considersDead: (address) => time.now() < dead.until && dead.addresses.includes(address),
     agent: () => agent,
     startAgent: () => {
       powered = true;
@@ -148,20 +149,17 @@ function memoryDisk(): SnapshotDisk {
 
 /** The agent's judgement of its peers, without a socket: a probe is answered at once or not at all. */
 function simProber(
-  { onChange }: PeerProberOptions,
+  { onChange, onVerdict }: PeerProberOptions,
   { name, network, answers }: MachineOptions,
   { clock }: SimProcess,
 ): PeerProber {
-  let peers = new Map<string, PeerLiveness>();
+  const peers = new Map<string, { readonly address: string; readonly liveness: PeerLiveness }>();
   let announced = "";
-  let sequence = 0;
-  const alive = (): string[] =>
-    [...peers].flatMap(([peer, liveness]) => (liveness.alive ? [peer] : [])).sort();
-  const probe = (peer: string, before: PeerLiveness): PeerLiveness => {
-    const now = clock.elapsed();
-    const sent = probeSent(expireProbes(before, now), sequence, now);
+  const seenAs = (view: View) => [...peers].filter(([, { liveness }]) => liveness.view === view);
+  const alive = (): string[] => seenAs("alive").map(([peer]) => peer);
+  const look = (peer: string, before: PeerLiveness): PeerLiveness => {
     const answered = network.passes(name, peer) && answers(peer) && network.passes(peer, name);
-    return answered ? probeAnswered(sent, sequence, now) : sent;
+    return tick(answered ? noteAnswer(before) : before);
   };
   const announce = (): void => {
     const names = alive().join();
@@ -171,20 +169,26 @@ function simProber(
   };
   const loop = startTaskLoop(
     async () => {
-      sequence++;
-      peers = new Map([...peers].map(([peer, liveness]) => [peer, probe(peer, liveness)]));
+      for (const [peer, { address, liveness }] of peers) {
+        peers.set(peer, { address, liveness: look(peer, liveness) });
+      }
       announce();
-      return PROBE_INTERVAL_MS;
+      onVerdict?.(seenAs("dead").map(([, { address }]) => address));
+      return PROBE_MS;
     },
     0,
     clock,
   );
   return {
     follow: ({ peers: wanted }: ProbeTargets) => {
-      peers = new Map(wanted.map((peer) => [peer.name, peers.get(peer.name) ?? UNPROBED]));
+      for (const peer of peers.keys()) if (!wanted.some((w) => w.name === peer)) peers.delete(peer);
+      for (const { name: peer, address } of wanted) {
+        if (!peers.has(peer)) peers.set(peer, { address, liveness: UNPROBED });
+      }
       announce();
     },
     alive,
+    isolated: () => peers.size > 1 && seenAs("dead").length === peers.size,
     close: loop.stop,
   };
 }
