@@ -22,8 +22,8 @@ export interface Machine {
   powered(): boolean;
   /** What its dataplane forwards by; undefined: nothing. */
   programmed(): NodeConfig["spec"] | undefined;
-  /** Whether it steers around the node of this address. */
-  considersDead(address: string): boolean;
+  /** The addresses of the nodes that it steers around. The same list as long as they are the same. */
+  steersAround(): readonly string[];
   /** The agent's process, if there is one. */
   agent(): SimProcess | undefined;
   startAgent(): void;
@@ -54,6 +54,7 @@ const MAX_PROGRAM_MS = 20;
 const PROBE_MS = 160;
 /** How long the program believes that a peer is dead when nobody says so again. */
 const VERDICT_MS = 3_000;
+const NOBODY: readonly string[] = [];
 
 export function simMachine(options: MachineOptions): Machine {
   const { name, cell, number, store, time, network, random, onChange } = options;
@@ -61,7 +62,10 @@ export function simMachine(options: MachineOptions): Machine {
   let programmed: NodeConfig["spec"] | undefined;
   let agent: SimProcess | undefined;
   let broken = false;
-  let dead: { readonly addresses: readonly string[]; readonly until: number } = { addresses: [], until: 0 };
+  let dead: { readonly addresses: readonly string[]; readonly until: number } = {
+    addresses: NOBODY,
+    until: 0,
+  };
   const snapshots = memoryDisk();
 
   function dataplane({ clock }: SimProcess): Dataplane {
@@ -76,7 +80,8 @@ export function simMachine(options: MachineOptions): Machine {
         return { repairs: [] };
       },
       setDead: (addresses) => {
-        dead = { addresses, until: time.now() + VERDICT_MS };
+        const same = addresses.join() === dead.addresses.join();
+        dead = { addresses: same ? dead.addresses : addresses, until: time.now() + VERDICT_MS };
       },
       noteReturn: () => {},
       status: () => ({ counters: {}, sessions: { used: 0, capacity: 1 } }),
@@ -117,7 +122,7 @@ export function simMachine(options: MachineOptions): Machine {
     name,
     powered: () => powered,
     programmed: () => (powered ? programmed : undefined),
-    considersDead: (address) => time.now() < dead.until && dead.addresses.includes(address),
+    steersAround: () => (time.now() < dead.until ? dead.addresses : NOBODY),
     agent: () => agent,
     startAgent: () => {
       powered = true;

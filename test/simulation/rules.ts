@@ -3,18 +3,25 @@
  * they come from and what is excepted.
  */
 import type { ObjectOf } from "../../src/model/kinds.ts";
-import type { Placement } from "../../src/model/placement.ts";
 import type { RolloutSpec } from "../../src/model/rollout.ts";
 import { MEMBERSHIP_DOUBTED } from "../../src/planner/statuses.ts";
 import { hasSame } from "../../src/rollout/policy.ts";
 import { policyOfNode } from "../../src/rollout/progress.ts";
 import type { Machine } from "./machine.ts";
 import { STORE, WORLD } from "./network.ts";
-import { MAX_LOSS_PERCENT, ownersIn, TTL_SECONDS, type World } from "./world.ts";
+import { type Roles, rolesIn } from "./roles.ts";
+import { MAX_LOSS_PERCENT, TTL_SECONDS, type World } from "./world.ts";
 
 export interface Violation {
   readonly at: number;
-  readonly rule: "one owner" | "some owner" | "no theft" | "mass loss" | "staged" | "convergence";
+  readonly rule:
+    | "one owner"
+    | "some owner"
+    | "stand in"
+    | "no theft"
+    | "mass loss"
+    | "staged"
+    | "convergence";
   readonly message: string;
 }
 
@@ -26,6 +33,8 @@ const RECOVERY_MS = 14_000;
 const DETECTION_MS = TTL_SECONDS * 1000 + 2_000 + PROPAGATION_MS;
 /** Until a peer that is seen is vouched for in the store. */
 const VOUCHING_MS = 5_000;
+/** Until a backup stands in for an owner that is gone, whatever has become of store and controllers: as many looks as it takes on a good link. */
+const STAND_IN_MS = 3_000;
 const LOSS_WINDOW_MS = 10_000;
 
 export interface RuleBook {
@@ -35,7 +44,7 @@ export interface RuleBook {
   add(violation: Omit<Violation, "at">): void;
 }
 
-type Owners = ReadonlyMap<string, string | undefined>;
+type Placed = ReadonlyMap<string, Roles>;
 
 export function watchRules(world: World): RuleBook {
   const violations: Violation[] = [];
@@ -73,6 +82,8 @@ interface Contacts {
   inTouch(name: string): boolean;
   /** Since when somebody in touch has seen it without a break; undefined: nobody does. */
   seenSince(name: string): number | undefined;
+  /** For how long its agent has run, on a network that loses nothing. */
+  steadyForMs(name: string): number;
 }
 
 /** Which agents hear the store, and which machines are seen by one that does. */
@@ -80,11 +91,10 @@ function watchContacts(world: World): Contacts {
   const { network, machines, time } = world;
   const touchedSince = new Map<string, number>();
   const seenSince = new Map<string, number>();
-  const hearsStore = ({ name, agent }: Machine): boolean =>
-    (agent()?.running() ?? false) &&
-    network.reaches(name, STORE) &&
-    network.reaches(STORE, name) &&
-    network.isCalm();
+  const steadySince = new Map<string, number>();
+  const runs = ({ agent }: Machine): boolean => (agent()?.running() ?? false) && network.isCalm();
+  const hearsStore = (machine: Machine): boolean =>
+    runs(machine) && network.reaches(machine.name, STORE) && network.reaches(STORE, machine.name);
   const note = (since: Map<string, number>, name: string, holds: boolean): void => {
     if (!holds) since.delete(name);
     else if (!since.has(name)) since.set(name, time.now());
@@ -96,7 +106,10 @@ function watchContacts(world: World): Contacts {
     network.reaches(seen.name, observer.name);
   return {
     look: () => {
-      for (const machine of machines) note(touchedSince, machine.name, hearsStore(machine));
+      for (const machine of machines) {
+        note(touchedSince, machine.name, hearsStore(machine));
+        note(steadySince, machine.name, runs(machine) && machine.programmed() !== undefined);
+      }
       for (const machine of machines) {
         const seen = machine.programmed() !== undefined && machines.some((other) => sees(other, machine));
         note(seenSince, machine.name, seen);
@@ -104,6 +117,7 @@ function watchContacts(world: World): Contacts {
     },
     inTouch: (name) => touchedSince.has(name),
     seenSince: (name) => seenSince.get(name),
+    steadyForMs: (name) => time.now() - (steadySince.get(name) ?? time.now()),
   };
 }
 
@@ -134,11 +148,11 @@ function watchSayings({ store, ended }: World): Sayings {
 
 interface Claims {
   look(): void;
-  /** The slots that placements speak of, and their owners. */
-  placed(owners: Owners): void;
+  /** The slots that placements speak of. */
+  placed(slots: Placed): void;
 }
 
-/** One owner, and some owner: who does something with the packets of each slot. */
+/** One holder, and some owner: who gives out the ports of each slot, and who takes its new flows. */
 function watchClaims(
   world: World,
   add: RuleBook["add"],
@@ -147,62 +161,102 @@ function watchClaims(
   said: Sayings,
 ): Claims {
   const { machines, time } = world;
-  /** Slots that not exactly one machine accepts new flows for, and since when that is so. */
-  const since = new Map<string, { readonly owners: string; readonly at: number }>();
-  const held = new Set<string>();
-  let slots: Owners = new Map();
+  const several = new Map<string, { readonly holders: string; readonly at: number }>();
+  const orphans = new Map<string, number>();
+  /** Slots that somebody ever took flows for. */
+  const served = new Set<string>();
+  let slots: Placed = new Map();
   let known: readonly unknown[] = [];
 
   const refresh = (): void => {
-    const state = [...machines.map((machine) => forwards(world, machine) && machine.programmed()), slots];
-    if (state.every((value, i) => value === known[i])) return;
+    const up = machines.filter((machine) => forwards(world, machine));
+    const state = [slots, ...up.flatMap((machine) => [machine.programmed(), machine.steersAround()])];
+    if (state.length === known.length && state.every((value, i) => value === known[i])) return;
     known = state;
-    const claimants = claimantsOf(machines.filter((machine) => forwards(world, machine)));
-    for (const slot of claimants.keys()) held.add(slot);
-    for (const slot of since.keys()) if (!slots.has(slot)) since.delete(slot);
+    const claims = claimsOf(up);
+    for (const slot of [...several.keys(), ...orphans.keys()]) {
+      if (slots.has(slot)) continue;
+      several.delete(slot);
+      orphans.delete(slot);
+    }
     for (const slot of slots.keys()) {
-      const claiming = claimants.get(slot) ?? [];
-      const owners = claiming.join(" and ");
-      const before = since.get(slot);
-      if (claiming.length === 1 || !held.has(slot)) since.delete(slot);
-      else if (!before || (before.owners === "") !== (owners === ""))
-        since.set(slot, { owners, at: time.now() });
+      const { holders = [], takers = [] } = claims.get(slot) ?? {};
+      if (holders.length < 2) several.delete(slot);
+      else if (!several.has(slot)) several.set(slot, { holders: holders.join(" and "), at: time.now() });
+      if (takers.length > 0) {
+        served.add(slot);
+        orphans.delete(slot);
+      } else if (served.has(slot) && !orphans.has(slot)) orphans.set(slot, time.now());
     }
   };
-  const check = (slot: string, owners: string, ms: number): void => {
-    if (owners !== "" && ms > PROPAGATION_MS && calmForMs() > RECOVERY_MS) {
-      add({ rule: "one owner", message: `${slot}: ${owners} accept new flows for ${Math.round(ms)} ms` });
+  const checkOrphan = (slot: string, ms: number): void => {
+    if (!said.serves(slot)) return;
+    if (ms > DETECTION_MS && calmForMs() > DETECTION_MS && !said.doubtful() && mayBeGiven(world, contacts)) {
+      add({ rule: "some owner", message: `${slot}: nobody takes new flows for ${Math.round(ms)} ms` });
     }
-    const patient = owners === "" && ms > DETECTION_MS && calmForMs() > DETECTION_MS;
-    if (patient && !said.doubtful() && said.serves(slot) && mayBeGiven(world, contacts)) {
-      add({ rule: "some owner", message: `${slot}: nobody accepts new flows for ${ms} ms` });
+    const backup = machines.find(
+      (machine) => contacts.steadyForMs(machine.name) > STAND_IN_MS && mayStandIn(world, machine, slot),
+    );
+    if (backup && ms > STAND_IN_MS) {
+      const message = `${slot}: its backup ${backup.name} does not stand in for ${Math.round(ms)} ms`;
+      add({ rule: "stand in", message });
     }
   };
   return {
     look: () => {
       refresh();
-      for (const [slot, { owners, at }] of since) check(slot, owners, time.now() - at);
+      for (const [slot, { holders, at }] of several) {
+        const ms = time.now() - at;
+        if (ms > PROPAGATION_MS && calmForMs() > RECOVERY_MS) {
+          add({
+            rule: "one owner",
+            message: `${slot}: ${holders} give out its ports for ${Math.round(ms)} ms`,
+          });
+        }
+      }
+      for (const [slot, at] of orphans) checkOrphan(slot, time.now() - at);
     },
-    placed: (owners) => {
-      slots = owners;
+    placed: (placed) => {
+      slots = placed;
     },
   };
 }
 
-/** Slot → the machines that accept new flows for it. */
-export function claimantsOf(machines: readonly Machine[]): Map<string, string[]> {
-  const claimants = new Map<string, string[]>();
+/** The machines that would give out the ports of a slot, and those that would take new flows of it. */
+export interface SlotClaims {
+  readonly holders: string[];
+  readonly takers: string[];
+}
+
+export function claimsOf(machines: readonly Machine[]): ReadonlyMap<string, SlotClaims> {
+  const claims = new Map<string, SlotClaims>();
   for (const machine of machines) {
-    for (const gateway of machine.programmed()?.gateways ?? []) {
-      for (const [slot, owner] of ownersIn(gateway.nodes, gateway.name, gateway.addresses)) {
-        if (owner !== machine.name) continue;
-        const known = claimants.get(slot);
-        if (known) known.push(machine.name);
-        else claimants.set(slot, [machine.name]);
+    const spec = machine.programmed();
+    const dead = new Set(machine.steersAround());
+    const gone = new Set(spec?.peers.filter(({ address }) => dead.has(address)).map(({ name }) => name));
+    for (const gateway of spec?.gateways ?? []) {
+      for (const [slot, { owner, holder, backup }] of rolesIn(gateway.name, gateway)) {
+        const known = claims.get(slot) ?? { holders: [], takers: [] };
+        claims.set(slot, known);
+        if (holder === machine.name) known.holders.push(machine.name);
+        const standsIn = backup === machine.name && owner !== undefined && gone.has(owner);
+        if (owner === machine.name || standsIn) known.takers.push(machine.name);
       }
     }
   }
-  return claimants;
+  return claims;
+}
+
+/** By its own configuration the machine is next in line for the slot, and the owner does nothing. */
+function mayStandIn(world: World, machine: Machine, slot: string): boolean {
+  if (!forwards(world, machine)) return false;
+  for (const gateway of machine.programmed()?.gateways ?? []) {
+    const roles = rolesIn(gateway.name, gateway).get(slot);
+    if (!roles) continue;
+    const owner = world.machines.find(({ name }) => name === roles.owner);
+    return roles.backup === machine.name && owner !== undefined && !forwards(world, owner);
+  }
+  return false;
 }
 
 /** Whether a slot without an owner can be given to somebody: a controller is at work, and enough nodes are well for the news to be believed. */
@@ -226,29 +280,25 @@ async function watchPlacements(
   world: World,
   add: RuleBook["add"],
   contacts: Contacts,
-  onPlaced: (owners: Owners) => void,
+  onPlaced: (slots: Placed) => void,
 ): Promise<void> {
-  const placements = new Map<string, Owners>();
+  const placements = new Map<string, Placed>();
   const losses = new Map<string, number>();
   for await (const event of world.store.watch({ kind: "Placement" }, await revision(world), world.ended)) {
     if (event.type === "BOOKMARK") continue;
     const { name } = event.object.metadata;
     const before = placements.get(name) ?? new Map();
-    const after = event.type === "DELETED" ? new Map() : ownersOf(name, event.object);
+    const after = event.type === "DELETED" ? new Map() : rolesIn(name, event.object.spec);
     placements.set(name, after);
-    onPlaced(new Map([...placements.values()].flatMap((owners) => [...owners])));
+    onPlaced(new Map([...placements.values()].flatMap((slots) => [...slots])));
     for (const loser of losersOf(before, after)) await judgeLoss(world, add, contacts, losses, loser);
   }
 }
 
-function ownersOf(gateway: string, { spec }: Placement): Owners {
-  return ownersIn(spec.nodes, gateway, spec.addresses);
-}
-
-function losersOf(before: Owners, after: Owners): ReadonlySet<string> {
+function losersOf(before: Placed, after: Placed): ReadonlySet<string> {
   const losers = new Set<string>();
-  for (const [slot, owner] of before) {
-    if (owner !== undefined && after.has(slot) && after.get(slot) !== owner) losers.add(owner);
+  for (const [slot, { owner }] of before) {
+    if (owner !== undefined && after.has(slot) && after.get(slot)?.owner !== owner) losers.add(owner);
   }
   return losers;
 }

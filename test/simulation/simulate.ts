@@ -2,8 +2,9 @@
 import { policyOf } from "../../src/rollout/policy.ts";
 import { seededRandom } from "../chaos/random.ts";
 import { describeIncident, drawIncidents, type Incident, isDisturbance, strike } from "./faults.ts";
-import { claimantsOf, type RuleBook, type Violation, watchRules } from "./rules.ts";
-import { begin, CELL, type Mutation, openWorld, ownersIn, type World } from "./world.ts";
+import { rolesIn } from "./roles.ts";
+import { claimsOf, type RuleBook, type Violation, watchRules } from "./rules.ts";
+import { begin, CELL, type Mutation, openWorld, type World } from "./world.ts";
 
 export interface Life {
   readonly seed: number;
@@ -88,13 +89,15 @@ async function findUnrest(world: World): Promise<string | undefined> {
       return `${machine.name} lacks gateways`;
     if (policyOf(own).digest === "") return "no policy";
   }
-  const claimants = claimantsOf(machines);
+  const claims = claimsOf(machines);
   for (const { metadata, spec } of placements) {
-    for (const [slot, owner] of ownersIn(spec.nodes, metadata.name, spec.addresses)) {
-      const claiming = (claimants.get(slot) ?? []).join();
+    for (const [slot, { owner }] of rolesIn(metadata.name, spec)) {
+      const takers = claims.get(slot)?.takers.join();
+      const holders = claims.get(slot)?.holders.join();
       const withheld = machines.some((m) => m.programmed()?.withheld?.includes(`t/${metadata.name}`));
-      if (!withheld && (owner === undefined || claiming !== owner)) {
-        return `${slot}: placed on ${owner}, accepted by ${claiming || "nobody"}`;
+      if (withheld) continue;
+      if (owner === undefined || takers !== owner || holders !== owner) {
+        return `${slot}: placed on ${owner}; ${takers || "nobody"} takes new flows, ${holders || "nobody"} gives out its ports`;
       }
     }
   }

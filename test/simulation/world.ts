@@ -171,18 +171,3 @@ async function declare<K extends Kind>(
   });
   await (before ? store.update(draft) : store.create(draft));
 }
-
-/** `address/slot of gateway`, for each slot, and the node that owns it. */
-export function ownersIn(
-  nodes: readonly string[],
-  gateway: string,
-  addresses: readonly { readonly address: string; readonly owners: readonly number[] }[],
-): ReadonlyMap<string, string | undefined> {
-  const owners = new Map<string, string | undefined>();
-  for (const placed of addresses) {
-    for (const [slot, owner] of placed.owners.entries()) {
-      owners.set(`${gateway} ${placed.address}/${slot}`, nodes[owner]);
-    }
-  }
-  return owners;
-}
