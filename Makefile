@@ -4,7 +4,7 @@ BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-Wno-unused-parameter -Wno-sign-compare -Wno-address-of-packed-member \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help setup bpf check format test test-clusters outages chaos demo bench bench-fleet clean
+.PHONY: help setup bpf check format test test-clusters outages chaos demo bench bench-fleet clean simulate
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,11 @@ test-clusters: setup ## Run all end-to-end tests on etcd and Consul, with outage
 
 demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running, CLUSTER=1 puts etcd and Consul into it
 	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold) $(if $(CLUSTER),--clusters)
+simulate: setup ## Simulate a cell for NATTO_SECONDS (60), or repeat the life of NATTO_SEED
+	@$(NODE) test/simulation/run.ts
+
+demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running
+	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold)
 
 bench: setup ## Measure: packets, throughput against nftables, planning, memory, loss of a node
 	@$(NODE) bench/packet-cost.ts

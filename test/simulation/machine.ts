@@ -45,13 +45,15 @@ export interface MachineOptions {
   readonly random: Random;
   /** Whether the dataplane of a peer would answer a probe that gets there. */
   readonly answers: (peer: string) => boolean;
+  /** Its agent does not say whom it sees. */
+  readonly mute: boolean;
   /** Told after what it forwards by has changed. */
   readonly onChange: () => void;
 }
 
 const MAX_PROGRAM_MS = 20;
 /** Real agents look four times as often; what they see is judged by the number of looks. */
-const PROBE_MS = 160;
+export const PROBE_MS = 160;
 /** How long the program believes that a peer is dead when nobody says so again. */
 const VERDICT_MS = 3_000;
 const NOBODY: readonly string[] = [];
@@ -155,7 +157,7 @@ function memoryDisk(): SnapshotDisk {
 /** The agent's judgement of its peers, without a socket: a probe is answered at once or not at all. */
 function simProber(
   { onChange, onVerdict }: PeerProberOptions,
-  { name, network, answers }: MachineOptions,
+  { name, network, answers, mute }: MachineOptions,
   { clock }: SimProcess,
 ): PeerProber {
   const peers = new Map<string, { readonly address: string; readonly liveness: PeerLiveness }>();
@@ -192,7 +194,7 @@ function simProber(
       }
       announce();
     },
-    alive,
+    alive: () => (mute ? [] : alive()),
     isolated: () => peers.size > 1 && seenAs("dead").length === peers.size,
     close: loop.stop,
   };

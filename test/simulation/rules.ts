@@ -2,12 +2,13 @@
  * The rules that never bend, watched over a simulated cell at every moment. Bounds are milliseconds of virtual time; docs/simulation.md says where
  * they come from and what is excepted.
  */
+import { LOSSY_SILENCE } from "../../src/agent/peer-liveness.ts";
 import type { ObjectOf } from "../../src/model/kinds.ts";
 import type { RolloutSpec } from "../../src/model/rollout.ts";
 import { MEMBERSHIP_DOUBTED } from "../../src/planner/statuses.ts";
 import { hasSame } from "../../src/rollout/policy.ts";
 import { policyOfNode } from "../../src/rollout/progress.ts";
-import type { Machine } from "./machine.ts";
+import { type Machine, PROBE_MS } from "./machine.ts";
 import { STORE, WORLD } from "./network.ts";
 import { type Roles, rolesIn } from "./roles.ts";
 import { MAX_LOSS_PERCENT, TTL_SECONDS, type World } from "./world.ts";
@@ -33,8 +34,8 @@ const RECOVERY_MS = 14_000;
 const DETECTION_MS = TTL_SECONDS * 1000 + 2_000 + PROPAGATION_MS;
 /** Until a peer that is seen is vouched for in the store. */
 const VOUCHING_MS = 5_000;
-/** Until a backup stands in for an owner that is gone, whatever has become of store and controllers: as many looks as it takes on a good link. */
-const STAND_IN_MS = 3_000;
+/** Until a backup stands in for an owner that is gone, whatever has become of store and controllers: as many looks as it takes on a link that lost packets. */
+const STAND_IN_MS = (LOSSY_SILENCE + 3) * PROBE_MS;
 const LOSS_WINDOW_MS = 10_000;
 
 export interface RuleBook {

@@ -1,5 +1,4 @@
 /** One life of a simulated cell: begin, let happen what the schedule says, end all trouble, and see whether it comes to rest as it should. */
-import { policyOf } from "../../src/rollout/policy.ts";
 import { seededRandom } from "../chaos/random.ts";
 import { describeIncident, drawIncidents, type Incident, isDisturbance, strike } from "./faults.ts";
 import { rolesIn } from "./roles.ts";
@@ -10,8 +9,9 @@ export interface Life {
   readonly seed: number;
   readonly incidents: readonly Incident[];
   readonly violations: readonly Violation[];
-  /** When everything had come to rest, in milliseconds of virtual time. */
+  /** When everything had come to rest, in milliseconds of virtual time, and the revision to which the store had come. */
   readonly endedAt: number;
+  readonly revision: string;
 }
 
 const MACHINES = 4;
@@ -38,8 +38,9 @@ export async function simulate(
   schedule(world, rules, incidents);
   await world.time.run(PEACE_MS, stop);
   await settle(world, rules, stop);
+  const { resourceVersion: revision } = await world.store.list({ kind: "Cell" });
   world.end();
-  return { seed, incidents, violations: rules.violations, endedAt: world.time.now() };
+  return { seed, incidents, violations: rules.violations, endedAt: world.time.now(), revision };
 }
 
 function schedule(world: World, rules: RuleBook, incidents: readonly Incident[]): void {
@@ -87,7 +88,6 @@ async function findUnrest(world: World): Promise<string | undefined> {
     const { gateways: own = [] } = config?.spec ?? {};
     if (own.length + (config?.spec.withheld?.length ?? 0) !== gateways.length)
       return `${machine.name} lacks gateways`;
-    if (policyOf(own).digest === "") return "no policy";
   }
   const claims = claimsOf(machines);
   for (const { metadata, spec } of placements) {
@@ -120,6 +120,6 @@ export function describeLife({ seed, incidents, violations }: Life): string {
   return [
     `seed ${seed}: replay it with NATTO_SEED=${seed} make simulate`,
     ...incidents.map((incident) => `  ${describeIncident(incident)}`),
-    ...violations.map(({ at, rule, message }) => `  ${at} ms: rule "${rule}": ${message}`),
+    ...violations.slice(0, 5).map(({ at, rule, message }) => `  ${at} ms: rule "${rule}": ${message}`),
   ].join("\n");
 }

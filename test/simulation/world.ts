@@ -51,8 +51,8 @@ export interface WorldOptions {
   readonly mutation?: Mutation;
 }
 
-/** `obey-mass-loss`: doubt is switched off. `blind-peers`: agents vouch for nobody. `no-fence`: a leader whose term is over goes on writing. */
-export const MUTATIONS = ["obey-mass-loss", "blind-peers", "no-fence"] as const;
+/** `obey-mass-loss`: doubt is switched off. `mute-witnesses`: agents do not tell whom they see. */
+export const MUTATIONS = ["obey-mass-loss", "mute-witnesses"] as const;
 export type Mutation = (typeof MUTATIONS)[number];
 
 export function openWorld(random: Random, { machines = 4, mutation }: WorldOptions): World {
@@ -65,9 +65,9 @@ export function openWorld(random: Random, { machines = 4, mutation }: WorldOptio
   const byName = new Map<string, Machine>();
   for (let number = 1; number <= machines; number++) {
     const name = `n${number}`;
-    const answers = (peer: string): boolean =>
-      mutation !== "blind-peers" && byName.get(peer)?.programmed() !== undefined;
-    const base = { cell: CELL, store, time, network, random, answers, onChange: () => {} };
+    const answers = (peer: string): boolean => byName.get(peer)?.programmed() !== undefined;
+    const mute = mutation === "mute-witnesses";
+    const base = { cell: CELL, store, time, network, random, answers, mute, onChange: () => {} };
     byName.set(name, simMachine({ ...base, name, number }));
   }
   return {
@@ -75,9 +75,7 @@ export function openWorld(random: Random, { machines = 4, mutation }: WorldOptio
     ended: ending.signal,
     end: () => ending.abort(),
     machines: [...byName.values()],
-    controllers: ["control1", "control2"].map((place) =>
-      controllerSeat(place, mutation === "no-fence" ? unfenced(store) : store, time, network),
-    ),
+    controllers: ["control1", "control2"].map((place) => controllerSeat(place, store, time, network)),
     declare: (kind, name, change) => void declare(store, kind, name, change),
     watch: (look) => void looks.push(look),
     looks: () => looks,
@@ -133,10 +131,6 @@ function openController({ clock }: SimProcess, store: Store, holder: string): Co
   const membership = openStoreMembership(store, { clock, tickMs: TICK_MS });
   const election = openStoreElection({ store, group: "controllers", holder, logger: SILENT, clock });
   return startController({ store, membership, election, logger: SILENT, clock });
-}
-
-function unfenced(store: Store): Store {
-  return { ...store, fenced: () => unfenced(store) };
 }
 
 /** Uids and times of birth that the seed decides. */

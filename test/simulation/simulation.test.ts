@@ -1,0 +1,61 @@
+/** The rules that never bend hold whatever happens to a cell; and the simulation would notice if they did not. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { liveThroughMany } from "./crowd.ts";
+import { describeLife, type Life, simulate } from "./simulate.ts";
+import { MUTATIONS, type Mutation } from "./world.ts";
+
+/** So long, and at least so many lives however busy the machine is; see docs/simulation.md for how many that makes. */
+const BUDGET_MS = 40_000;
+const LEAST_LIVES = 40;
+
+test("Crashes, cuts, losses, delays, frozen processes, jumping clocks and an operator at work break no rule.", async (t) => {
+  const seed = process.env.NATTO_SEED;
+  if (seed !== undefined) {
+    const life = await simulate(Number(seed));
+    assert.equal(life.violations.length, 0, describeLife(life));
+    return;
+  }
+  const { lives, failure } = await liveThroughMany({
+    ...{ from: 1, budgetMs: BUDGET_MS },
+    ...{ least: LEAST_LIVES, most: 5_000 },
+  });
+  assert.equal(failure, undefined, failure);
+  assert(lives >= LEAST_LIVES);
+  t.diagnostic(`${lives} lives`);
+});
+
+test("The same seed gives the same life, to the millisecond and to the last write.", async () => {
+  for (const seed of [3, 24]) {
+    const [first, second] = [await simulate(seed), await simulate(seed)];
+    assert.deepEqual(second, first);
+    assert(first.incidents.length > 0);
+  }
+});
+
+/** The first seed whose life breaks a rule when something is weakened. */
+async function findBroken(mutation: Mutation): Promise<Life | undefined> {
+  for (let seed = 1; seed <= 400; seed++) {
+    const life = await simulate(seed, { mutation });
+    if (life.violations.length > 0) return life;
+  }
+  return undefined;
+}
+
+const BROKEN: Readonly<Record<Mutation, Life["violations"][number]["rule"]>> = {
+  "obey-mass-loss": "mass loss",
+  "mute-witnesses": "no theft",
+};
+
+for (const mutation of MUTATIONS) {
+  test(`A cell that is weakened (${mutation}) breaks a rule, and it is told which, by which seed and by what.`, async () => {
+    const life = await findBroken(mutation);
+    assert(life, "no seed shows it");
+    assert.equal(life.violations[0]?.rule, BROKEN[mutation]);
+    assert.match(
+      describeLife(life),
+      /^seed \d+: replay it with NATTO_SEED=\d+ make simulate\n {2}\d+ ms, for \d+ ms: /,
+    );
+    assert.equal((await simulate(life.seed)).violations.length, 0, "and only because it is weakened");
+  });
+}
