@@ -42,16 +42,17 @@ async function findBroken(mutation: Mutation): Promise<Life | undefined> {
   return undefined;
 }
 
-const BROKEN: Readonly<Record<Mutation, Life["violations"][number]["rule"]>> = {
-  "obey-mass-loss": "mass loss",
-  "mute-witnesses": "no theft",
+/** The rules that may be broken then. */
+const BROKEN: Readonly<Record<Mutation, readonly Life["violations"][number]["rule"][]>> = {
+  "obey-mass-loss": ["mass loss"],
+  "mute-witnesses": ["no theft", "mass loss"],
 };
 
 for (const mutation of MUTATIONS) {
   test(`A cell that is weakened (${mutation}) breaks a rule, and it is told which, by which seed and by what.`, async () => {
     const life = await findBroken(mutation);
     assert(life, "no seed shows it");
-    assert.equal(life.violations[0]?.rule, BROKEN[mutation]);
+    for (const { rule } of life.violations) assert(BROKEN[mutation].includes(rule), rule);
     assert.match(
       describeLife(life),
       /^seed \d+: replay it with NATTO_SEED=\d+ make simulate\n {2}\d+ ms, for \d+ ms: /,
