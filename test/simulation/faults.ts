@@ -61,6 +61,7 @@ function drawFault(random: Random, machines: number): Fault {
     () => ({ kind: "store-cut", node, direction }),
     () => ({ kind: "peer-cut", node, peer: (node + 1) % machines, direction }),
     () => ({ kind: "unseen", nodes: drawGroup(random, machines) }),
+    () => ({ kind: "unseen", nodes: drawGroup(random, machines) }),
     () => ({ kind: random.pick(["controller-crash", "controller-frozen", "controller-cut"]), controller }),
     () => ({ kind: random.pick(["controller-clock", "controller-crash"]), controller }),
     () => ({ kind: "store-away" }),

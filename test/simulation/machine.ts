@@ -3,6 +3,7 @@
  * is programmed with survives the agent; the disk survives the machine.
  */
 import { type AgentParts, startAgentLoops } from "../../src/agent/agent-loops.ts";
+import { recordingDataplane } from "../../src/agent/fixtures.ts";
 import { noteAnswer, type PeerLiveness, tick, UNPROBED, type View } from "../../src/agent/peer-liveness.ts";
 import type { PeerProber, PeerProberOptions, ProbeTargets } from "../../src/agent/peer-prober.ts";
 import type { SnapshotDisk } from "../../src/agent/snapshot-keeper.ts";
@@ -73,6 +74,7 @@ export function simMachine(options: MachineOptions): Machine {
   function dataplane({ clock }: SimProcess): Dataplane {
     const forever = new AbortController().signal;
     return {
+      ...recordingDataplane(),
       async ensure(spec) {
         await pause(random.between(0, MAX_PROGRAM_MS), forever, clock);
         if (broken) throw new NattoError("Environment", "the dataplane is broken");
@@ -85,10 +87,6 @@ export function simMachine(options: MachineOptions): Machine {
         const same = addresses.join() === dead.addresses.join();
         dead = { addresses: same ? dead.addresses : addresses, until: time.now() + VERDICT_MS };
       },
-      noteReturn: () => {},
-      status: () => ({ counters: {}, sessions: { used: 0, capacity: 1 } }),
-      sessions: () => [],
-      close: () => {},
     };
   }
 
