@@ -20,6 +20,11 @@ const PEACE_MS = 22_000;
 const SETTLE_MS = 40_000;
 const LOOK_MS = 1_000;
 
+/** What happens in the life of a seed. */
+export function incidentsOf(seed: number): readonly Incident[] {
+  return drawIncidents(seededRandom(seed), MACHINES);
+}
+
 /** Lives through the schedule of a seed, or through these incidents with its luck. The same seed gives the same life. */
 export async function simulate(
   seed: number,
