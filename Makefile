@@ -41,11 +41,9 @@ test-clusters: setup ## Run all end-to-end tests on etcd and Consul, with outage
 
 demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running, CLUSTER=1 puts etcd and Consul into it
 	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold) $(if $(CLUSTER),--clusters)
+
 simulate: setup ## Simulate a cell for NATTO_SECONDS (60), or repeat the life of NATTO_SEED
 	@$(NODE) test/simulation/run.ts
-
-demo: setup ## A cloud of namespaces with three NAT nodes; one dies. HOLD=1 leaves it running
-	@$(NODE) src/demo/main.ts $(if $(HOLD),--hold)
 
 bench: setup ## Measure: packets, throughput against nftables, planning, memory, loss of a node
 	@$(NODE) bench/packet-cost.ts

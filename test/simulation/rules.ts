@@ -81,6 +81,8 @@ export function forwards({ network }: World, machine: Machine): boolean {
 interface Contacts {
   look(): void;
   inTouch(name: string): boolean;
+  /** For how long its agent has not heard the store. */
+  awayForMs(name: string): number;
   /** Since when somebody in touch has seen it without a break; undefined: nobody does. */
   seenSince(name: string): number | undefined;
   /** For how long its agent has run, on a network that loses nothing. */
@@ -93,6 +95,7 @@ function watchContacts(world: World): Contacts {
   const touchedSince = new Map<string, number>();
   const seenSince = new Map<string, number>();
   const steadySince = new Map<string, number>();
+  const awaySince = new Map<string, number>();
   const runs = ({ agent }: Machine): boolean => (agent()?.running() ?? false) && network.isCalm();
   const hearsStore = (machine: Machine): boolean =>
     runs(machine) && network.reaches(machine.name, STORE) && network.reaches(STORE, machine.name);
@@ -109,6 +112,7 @@ function watchContacts(world: World): Contacts {
     look: () => {
       for (const machine of machines) {
         note(touchedSince, machine.name, hearsStore(machine));
+        note(awaySince, machine.name, !touchedSince.has(machine.name));
         note(steadySince, machine.name, runs(machine) && machine.programmed() !== undefined);
       }
       for (const machine of machines) {
@@ -117,6 +121,7 @@ function watchContacts(world: World): Contacts {
       }
     },
     inTouch: (name) => touchedSince.has(name),
+    awayForMs: (name) => time.now() - (awaySince.get(name) ?? time.now()),
     seenSince: (name) => seenSince.get(name),
     steadyForMs: (name) => time.now() - (steadySince.get(name) ?? time.now()),
   };
@@ -314,7 +319,9 @@ async function judgeLoss(
   const machine = world.machines.find(({ name }) => name === loser)!;
   const now = world.time.now();
   const node = await world.store.get({ kind: "GatewayNode", name: loser });
-  const planned = !node || node.spec.drain || node.spec.weight !== 100 || contacts.inTouch(loser);
+  // Before an agent's silence can be noticed, its node counts as any other, and a move is one that it will hear of.
+  const unnoticed = contacts.awayForMs(loser) < TTL_SECONDS * 1000;
+  const planned = !node || node.spec.drain || node.spec.weight !== 100 || unnoticed;
   const unready = node?.status?.conditions.some(({ type, status }) => type === "Ready" && status === "False");
   if (planned || unready || !forwards(world, machine)) return;
   const seenSince = contacts.seenSince(loser);

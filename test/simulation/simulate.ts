@@ -96,13 +96,13 @@ async function findUnrest(world: World): Promise<string | undefined> {
   }
   const claims = claimsOf(machines);
   for (const { metadata, spec } of placements) {
-    for (const [slot, { owner }] of rolesIn(metadata.name, spec)) {
+    for (const [slot, { owner, holder = "" }] of rolesIn(metadata.name, spec)) {
       const takers = claims.get(slot)?.takers.join();
-      const holders = claims.get(slot)?.holders.join();
+      const holders = claims.get(slot)?.holders.join() ?? "";
       const withheld = machines.some((m) => m.programmed()?.withheld?.includes(`t/${metadata.name}`));
       if (withheld) continue;
-      if (owner === undefined || takers !== owner || holders !== owner) {
-        return `${slot}: placed on ${owner}; ${takers || "nobody"} takes new flows, ${holders || "nobody"} gives out its ports`;
+      if (owner === undefined || takers !== owner || holders !== holder) {
+        return `${slot}: placed on ${owner}, its ports on ${holder}; ${takers || "nobody"} takes new flows, ${holders || "nobody"} gives out its ports`;
       }
     }
   }
