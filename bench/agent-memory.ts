@@ -147,6 +147,7 @@ function gateways(): GatewayConfig[] {
     sources: [`${formatAddress(0x0a000000 + g * 256)}/24`],
     portsPerSlot: PORTS_PER_SLOT,
     allocation: DEFAULT_ALLOCATION,
+    log: "None",
     behaviour: DEFAULT_BEHAVIOUR,
     nodes: ["a"],
     addresses: Array.from({ length: ADDRESSES_PER_GATEWAY }, (_, a) => ({

@@ -27,6 +27,7 @@ function gateway(index: number, shape: Shape): GatewayConfig {
     sources: [`${formatAddress(0x0a000000 + index * 65536)}/16`],
     portsPerSlot: shape.portsPerSlot,
     allocation: DEFAULT_ALLOCATION,
+    log: "None",
     behaviour: { ...DEFAULT_BEHAVIOUR, limits: shape.limits ?? NO_LIMITS },
     nodes: ["a", "b"],
     addresses: Array.from({ length: shape.addressesEach }, (_, i) => ({

@@ -34,6 +34,7 @@ enum counter {
 	PROHIBITED_SENT,
 	SESSIONS_CREATED,
 	SESSIONS_EXPIRED,
+	LOG_LOST,
 	DROP_MALFORMED,
 	DROP_FRAGMENT,
 	DROP_UNSUPPORTED,
@@ -95,6 +96,7 @@ struct gateway {
 	__u8 inbound_refreshes_udp;
 	__u8 answers_reset;
 	__u8 answers_prohibited;
+	__u8 logs_sessions;
 	__u8 spreads_flows;	/* an endpoint's source ports over all slots of its address */
 	__be32 addresses[GATEWAY_ADDRESSES];
 };

@@ -5,6 +5,7 @@
 #include "mappings.h"
 #include "packet.h"
 #include "records.h"
+#include "session-log.h"
 
 /* The session of this packet, if it is known in this direction and its slot is still ours. */
 static __always_inline struct record *find_session(const struct packet *p, __u32 network, enum direction direction)
@@ -67,6 +68,7 @@ static __always_inline void end_session(struct record *r, __u32 index, __u64 now
 {
 	__u32 parent = r->parent, gateway = r->gateway;
 
+	log_session(r, SESSION_ENDS, now);
 	free_record(r, index);
 	if (parent != NO_PARENT)
 		release(parent, now);
@@ -176,6 +178,7 @@ static __always_inline enum counter create_session(const struct packet *p, __u32
 	r->seen_out = now;
 	r->kind = SESSION;
 	*session = r;
+	log_session(r, SESSION_BEGINS, now);
 	count_for(r->gateway, SESSIONS_CREATED, 0);
 	return 0;
 }

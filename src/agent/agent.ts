@@ -11,9 +11,11 @@ import type { Store } from "../store/store.ts";
 import type { AgentLogger } from "./agent-logger.ts";
 import { type AgentLoops, startAgentLoops } from "./agent-loops.ts";
 import { lockFolders, releaseAll } from "./folder-lock.ts";
+import { openLineSink } from "./line-sink.ts";
 import { makeAgentMetrics } from "./metrics.ts";
 import { startPeerProber } from "./peer-prober.ts";
 import { type NodeIdentity, planRegistration } from "./registration.ts";
+import { startSessionLogger } from "./session-logger.ts";
 import { snapshotFolder } from "./snapshot-keeper.ts";
 
 export interface AgentOptions extends Omit<DataplaneOptions, "node"> {
@@ -26,12 +28,20 @@ export interface AgentOptions extends Omit<DataplaneOptions, "node"> {
   readonly logger: AgentLogger;
   /** Where the node's sessions and metrics can be read; nowhere if not given. */
   readonly observe?: ObserveOptions;
+  /** Where the sessions of gateways that log them are written down. */
+  readonly sessionLog?: SessionLogOptions;
   /** Natto's version, for the node's status. */
   readonly version: string;
   /** Milliseconds between two verifications of the dataplane. */
   readonly repairIntervalMs?: number;
   /** Least milliseconds between two reports of counters. */
   readonly countersIntervalMs?: number;
+}
+
+export interface SessionLogOptions {
+  /** `-` is standard output. */
+  readonly file: string;
+  readonly linesPerSecond: number;
 }
 
 export interface ObserveOptions {
@@ -79,8 +89,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       fresh: !pinned,
     });
     const running = loops;
+    const endLog = logSessions(options, opened, running);
     const stop = async (): Promise<void> => {
       await running.stop();
+      await endLog?.();
       await observer?.close();
       opened.close();
       releaseAll(locks);
@@ -94,6 +106,26 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     releaseAll(locks);
     throw thrown;
   }
+}
+
+/** Keeps the session log; returns the function that ends it. */
+function logSessions(
+  { sessionLog, identity, logger }: AgentOptions,
+  dataplane: Dataplane,
+  { config }: AgentLoops,
+): (() => Promise<void>) | undefined {
+  if (!sessionLog) return undefined;
+  const { file, linesPerSecond } = sessionLog;
+  const { node } = identity;
+  const sink = openLineSink(file, logger);
+  const lostInKernel = () => dataplane.status().counters.log_lost ?? 0;
+  const events = dataplane.sessionEvents();
+  const options = { events, lostInKernel, node, config, write: sink.write, linesPerSecond, logger };
+  const log = startSessionLogger(options);
+  return async () => {
+    await log.stop();
+    await sink.close();
+  };
 }
 
 /** Lets the node be read over HTTP, where that is wanted. */

@@ -79,6 +79,7 @@ export function recordingDataplane(): RecordingDataplane {
     setDead: () => {},
     noteReturn: () => {},
     usageRecords: () => [],
+    sessionEvents: () => ({ read: () => [], close: () => {} }),
     gatewayCounters: () => new Map(),
     close() {
       dataplane.closed = true;

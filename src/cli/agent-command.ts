@@ -9,6 +9,7 @@ import { agentMembershipOption } from "./membership-option.ts";
 
 const DEFAULT_PIN_FOLDER = "/sys/fs/bpf/natto";
 const DEFAULT_STATE_FOLDER = "/var/lib/natto";
+const DEFAULT_LOG_RATE = 10_000;
 const DEFAULT_MAX_SESSIONS = 262_144;
 
 const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
@@ -28,6 +29,8 @@ interface AgentFlags {
   readonly logLevel: LogLevel;
   readonly observeListen?: ListenAddress;
   readonly observeTokenFile?: string;
+  readonly sessionLog: string;
+  readonly sessionLogRate: number;
   readonly cleanup?: true;
 }
 
@@ -56,6 +59,12 @@ export function agentCommand(): Command {
         "let sessions and metrics be read here over HTTP, such as 0.0.0.0:7476",
       ).argParser(parseListenAddress),
     )
+    .option(
+      "--session-log <file>",
+      "where gateways with spec.log have their sessions written down; - is standard output",
+      "-",
+    )
+    .option("--session-log-rate <n>", "at most so many lines a second", parseRate, DEFAULT_LOG_RATE)
     .option("--observe-token-file <file>", "who reads them must show the token that is in this file")
     .addOption(new Option("--log-level <level>", "what is logged").choices(LOG_LEVELS).default("info"))
     .option("--cleanup", "remove all that an agent made on this machine, and exit")
@@ -99,6 +108,7 @@ async function run(flags: AgentFlags): Promise<void> {
     logger,
     version: NATTO_VERSION,
     ...(await observation(flags, identity.store)),
+    sessionLog: { file: flags.sessionLog, linesPerSecond: flags.sessionLogRate },
   };
   const stopped = untilStopped();
   const agent = await startAgent(options);
@@ -149,6 +159,12 @@ function addLabel(text: string, earlier: Readonly<Record<string, string>>): Reco
   const cut = text.indexOf("=");
   if (cut < 1) throw new InvalidArgumentError("write it like topology.natto.dev/zone=rack-1");
   return { ...earlier, [text.slice(0, cut)]: text.slice(cut + 1) };
+}
+
+function parseRate(text: string): number {
+  const rate = Number(text);
+  if (Number.isInteger(rate) && rate >= 1 && rate <= 1_000_000) return rate;
+  throw new InvalidArgumentError("give a whole number from 1 to 1000000");
 }
 
 function parseSessions(text: string): number {

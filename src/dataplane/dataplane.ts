@@ -4,6 +4,7 @@
  */
 import type { NodeConfig } from "../model/node-config.ts";
 import type { Count } from "./counter-list.ts";
+import type { SessionEvents } from "./session-log.ts";
 import type { UsageRecord } from "./usage-tally.ts";
 
 export interface DataplaneOptions {
@@ -70,6 +71,8 @@ export interface Dataplane {
   usageRecords(): Iterable<readonly UsageRecord[]>;
   /** The counters by gateway (`namespace/name`), of what happened in slots of this node. */
   gatewayCounters(config: NodeConfig["spec"]): ReadonlyMap<string, Readonly<Record<string, Count>>>;
+  /** Starts to read the beginnings and ends of sessions, of gateways that log them. There must be one reader at a time. */
+  sessionEvents(): SessionEvents;
   /** Lets go of the kernel objects; forwarding goes on. */
   close(): void;
 }

@@ -22,6 +22,7 @@ export const MAP_NAMES = [
   "sweeper",
   "counters",
   "gateway_counts",
+  "session_log",
   "answer_limits",
   "endpoints",
   "exhausted",
@@ -222,6 +223,7 @@ export function encodeGateway(codecs: Codecs, entry: GatewayEntry): Buffer {
     inbound_refreshes_udp: Number(inboundRefresh.udp),
     answers_reset: Number(failFast.tcpReset),
     answers_prohibited: Number(failFast.icmpProhibited),
+    logs_sessions: Number(entry.log === "Sessions"),
     spreads_flows: Number(allocation.method === "Hashed" && allocation.spread === "Flow"),
     addresses: entry.addresses.map(swap32),
   });

@@ -34,6 +34,7 @@ export type GatewayRow = {
   inbound_refreshes_udp: number;
   answers_reset: number;
   answers_prohibited: number;
+  logs_sessions: number;
   spreads_flows: number;
   addresses: readonly number[];
 };
@@ -81,6 +82,17 @@ export type SweeperRow = {
   high_water: number;
   in_use: number;
 };
+export type LogRow = {
+  time: bigint;
+  inside_address: number;
+  public_address: number;
+  remote_address: number;
+  inside_port: number;
+  public_port: number;
+  remote_port: number;
+  protocol: number;
+  event: number;
+};
 export type CountRow = { packets: bigint; bytes: bigint };
 
 export interface Codecs {
@@ -97,6 +109,7 @@ export interface Codecs {
   readonly record: Codec<RecordRow>;
   readonly sweeper: Codec<SweeperRow>;
   readonly count: Codec<CountRow>;
+  readonly session_log_entry: Codec<LogRow>;
   /** Counter names in lower case, by index. */
   readonly counterNames: readonly string[];
   readonly recordKinds: { readonly session: number; readonly mapping: number };
@@ -136,6 +149,7 @@ export function codecsOf(layouts: Layouts): Codecs {
         "inbound_refreshes_udp",
         "answers_reset",
         "answers_prohibited",
+        "logs_sessions",
         "spreads_flows",
         "addresses",
       ]),
@@ -171,6 +185,19 @@ export function codecsOf(layouts: Layouts): Codecs {
     ),
     sweeper: structCodec(struct("sweeper", ["timer", "last_run", "cursor", "high_water", "in_use"])),
     count: structCodec(struct("count", ["packets", "bytes"])),
+    session_log_entry: structCodec(
+      struct("session_log_entry", [
+        "time",
+        "inside_address",
+        "public_address",
+        "remote_address",
+        "inside_port",
+        "public_port",
+        "remote_port",
+        "protocol",
+        "event",
+      ]),
+    ),
     counterNames: layouts
       .enumNames("counter")
       .filter((name) => name !== "COUNTERS")

@@ -21,6 +21,7 @@ function loadLibrary() {
 }
 
 const lib = loadLibrary();
+const SampleCallback = koffi.proto("int SampleCallback(void *ctx, void *data, size_t size)");
 
 /** A C function's return value: negative errno on failure (libbpf 1.x). */
 type IntFunction = (...args: (number | bigint | string | Buffer | null)[]) => number;
@@ -59,6 +60,14 @@ const c = {
   linkUpdate: lib.func("int bpf_link_update(int link, int program, void *opts)") as IntFunction,
   linkDetach: lib.func("int bpf_link_detach(int link)") as IntFunction,
   testRun: lib.func("int bpf_prog_test_run_opts(int program, void *opts)") as IntFunction,
+  ringNew: lib.func("void *ring_buffer__new(int fd, SampleCallback *read, void *ctx, void *opts)") as (
+    fd: number,
+    read: bigint,
+    ctx: null,
+    opts: null,
+  ) => bigint | null,
+  ringConsume: lib.func("int ring_buffer__consume(void *ring)") as IntFunction,
+  ringFree: lib.func("void ring_buffer__free(void *ring)") as PointerFunction,
   cpus: lib.func("int libbpf_num_possible_cpus()") as IntFunction,
 };
 
@@ -312,6 +321,33 @@ export function readEntries(map: number, info: MapInfo, limit = info.maxEntries)
     count: parts.reduce((sum, part) => sum + part.count, 0),
     keys: Buffer.concat(parts.map((part) => part.keys)),
     values: Buffer.concat(parts.map((part) => part.values)),
+  };
+}
+
+export interface RingBuffer {
+  /** Hands over all that lies in it, oldest first. A buffer is the reader's to keep. */
+  drain(read: (entry: Buffer) => void): void;
+  close(): void;
+}
+
+/** Opens a ring buffer's map for reading. There must be one reader at a time. */
+export function openRingBuffer(map: number): RingBuffer {
+  let reader: ((entry: Buffer) => void) | undefined;
+  const callback = koffi.register((_ctx: unknown, data: unknown, size: number | bigint): number => {
+    reader?.(Buffer.from(Buffer.from(koffi.view(data, Number(size)))));
+    return 0;
+  }, koffi.pointer(SampleCallback));
+  const ring = checkPointer(c.ringNew(map, callback, null, null), "cannot open a ring buffer");
+  return {
+    drain(read) {
+      reader = read;
+      check(c.ringConsume(ring), "cannot read a ring buffer");
+      reader = undefined;
+    },
+    close() {
+      c.ringFree(ring);
+      koffi.unregister(callback);
+    },
   };
 }
 

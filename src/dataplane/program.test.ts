@@ -272,3 +272,23 @@ test("a second endpoint that wants the same port gets another one", () => {
   assert.equal(ports[0], FIRST);
   assert.notEqual(ports[1], FIRST);
 });
+
+test("a gateway that logs its sessions has each of them written down when it begins and when it ends, and no other gateway has", () => {
+  const logging = WORLD.gateways.map((gateway) => ({ ...gateway, log: "Sessions" as const }));
+  program.reset(WORLD, 0);
+  program.run("inside", datagram(KEPT));
+  assert.deepEqual(program.logged(), []);
+  program.reset({ ...WORLD, gateways: logging }, 0);
+  program.run("inside", datagram(KEPT));
+  program.run("inside", datagram(KEPT));
+  const [begun, ...more] = program.logged();
+  assert.equal(more.length, 0);
+  assert.equal(begun?.event, "begin");
+  assert.equal(begun.protocol, "udp");
+  assert.deepEqual(begun.inside, { address: formatAddress(ENDPOINT), port: FIRST });
+  assert.deepEqual(begun.public, { address: formatAddress(PUBLIC), port: FIRST });
+  assert.equal(program.sweepAt(301_000), 1);
+  const [ended, ...others] = program.logged();
+  assert.equal(others.length, 0);
+  assert.deepEqual({ ...ended, age: 0 }, { ...begun, event: "end", age: 0 });
+});

@@ -7,6 +7,11 @@ import type { Codecs, RecordRow } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
 import type { UsageRecord } from "./usage-tally.ts";
 
+/** The protocol in the low bits of `protocol_network`. */
+export function protocolOf(number: number): Session["protocol"] {
+  return PROTOCOLS[number & PROTOCOL_BITS]!;
+}
+
 const PROTOCOLS: Readonly<Record<number, Session["protocol"]>> = { 1: "icmp", 6: "tcp", 17: "udp" };
 
 /** In `protocol_network`; the bit above them tells what covers sessions from a session. */
@@ -22,7 +27,7 @@ const end = (address: number, port: number) => ({
 function sessionOf(row: RecordRow, now: bigint): Session {
   const idle = (seen: bigint) => (seen === 0n ? undefined : Math.max(0, Number(now - seen) / 1e9));
   return {
-    protocol: PROTOCOLS[row.protocol_network & 0xff]!,
+    protocol: protocolOf(row.protocol_network),
     inside: end(row.inside_address, row.inside_port),
     public: end(row.public_address, row.public_port),
     remote: end(row.remote_address, row.remote_port),
@@ -83,7 +88,7 @@ export function* listUsageRecords(maps: KernelMaps, codecs: Codecs): Generator<U
       part.push({
         isSession,
         holdsPort: !isSession || parent(values, at) === NO_PARENT,
-        protocol: PROTOCOLS[protocol(values, at) & PROTOCOL_BITS]!,
+        protocol: protocolOf(protocol(values, at)),
         inside: swap32(inside(values, at)),
         publicAddress: swap32(outside(values, at)),
         publicPort: swap16(publicPort(values, at)),

@@ -37,6 +37,7 @@ function specOf(
       sources: [`10.${g}.0.0/16`],
       portsPerSlot: size,
       allocation: DEFAULT_ALLOCATION,
+      log: "None",
       behaviour: DEFAULT_BEHAVIOUR,
       nodes,
       addresses: addresses.map((last) => ({

@@ -8,6 +8,7 @@ import { address, cidr, cidrSize } from "../model/ipv4.ts";
 import type { NatBehaviour } from "../model/nat-behaviour.ts";
 import type { GatewayConfig, NodeConfig } from "../model/node-config.ts";
 import { NOBODY, type PlacedAddress } from "../model/placement.ts";
+import type { SessionLogging } from "../model/session-logging.ts";
 import { type SlotRoles, slotRoles } from "../model/slot-roles.ts";
 import { FABRIC_NETWORK, slotsPerAddress } from "../model/slots.ts";
 import { forwardedPorts, staticAddresses } from "../model/static-mappings.ts";
@@ -27,6 +28,7 @@ export interface AddressEntry {
 export interface GatewayEntry {
   readonly portsPerSlot: number;
   readonly allocation: Allocation;
+  readonly log: SessionLogging;
   readonly behaviour: NatBehaviour;
   readonly addresses: readonly number[];
 }
@@ -115,6 +117,7 @@ export function computeTables(
         {
           portsPerSlot: gateway.portsPerSlot,
           allocation: gateway.allocation,
+          log: gateway.log,
           behaviour: gateway.behaviour,
           addresses: gateway.addresses.map((a) => address(a.address)),
         },

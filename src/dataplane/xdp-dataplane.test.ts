@@ -27,6 +27,7 @@ const CONFIG: NodeConfig["spec"] = {
       sources: ["10.0.0.0/24", "10.0.9.0/24"],
       portsPerSlot: 1024,
       allocation: DEFAULT_ALLOCATION,
+      log: "None",
       behaviour: DEFAULT_BEHAVIOUR,
       nodes: ["a", "b"],
       addresses: [{ address: "203.0.113.1", owners: Array(63).fill(0), backups: Array(63).fill(1) }],

@@ -23,6 +23,7 @@ import { type Codecs, readCodecs } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
 import { type RestingRange, reconcileMaps } from "./reconcile-maps.ts";
 import { countSessionsIn, listSessions, listUsageRecords } from "./session-list.ts";
+import { openSessionEvents } from "./session-log.ts";
 import { ensureSysctls, restoreSysctls, wantedSysctls } from "./sysctls.ts";
 
 const OBJECT_PATH = join(import.meta.dirname, "../../build/natto.bpf.o");
@@ -121,6 +122,7 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
       lent: { slots: lent.size, sessions: countSessionsIn(maps, codecs, lent) },
     }),
     sessions: () => listSessions(maps, codecs),
+    sessionEvents: () => openSessionEvents(maps, codecs),
     usageRecords: () => listUsageRecords(maps, codecs),
     gatewayCounters: (config) => readAllGatewayCounters(maps, codecs, config),
     close: () => object.close(),

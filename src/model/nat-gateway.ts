@@ -9,6 +9,7 @@ import {
   HOLD_DOWN_FIELD,
   looserThanMapping,
 } from "./nat-behaviour.ts";
+import { sessionLoggingField } from "./session-logging.ts";
 import { isSlotSize, PORTS_PER_ADDRESS } from "./slots.ts";
 
 export const MAX_ADDRESSES_PER_GATEWAY = 64;
@@ -48,6 +49,8 @@ const specSchema = z
       .prefault({}),
     /** Which ports an endpoint's flows may have. */
     allocation: allocationSchema.prefault({ method: "Hashed" }),
+    /** What is written down to answer later who held an address and port; see docs/observability.md. */
+    log: sessionLoggingField,
     ...behaviourFields,
   })
   .superRefine((spec, ctx) => {

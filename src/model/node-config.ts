@@ -10,6 +10,7 @@ import { natBehaviourSchema } from "./nat-behaviour.ts";
 import { portsPerSlotField } from "./nat-gateway.ts";
 import { placedAddressSchema } from "./placement.ts";
 import { routingConfigSchema } from "./routing.ts";
+import { sessionLoggingField } from "./session-logging.ts";
 import { floatingConfigSchema, forwardConfigSchema } from "./static-mappings.ts";
 
 export const gatewayConfigSchema = z.strictObject({
@@ -19,6 +20,7 @@ export const gatewayConfigSchema = z.strictObject({
   sources: z.array(cidrField),
   portsPerSlot: portsPerSlotField,
   allocation: allocationSchema.prefault({ method: "Hashed" }),
+  log: sessionLoggingField,
   behaviour: natBehaviourSchema,
   /** Node names that the numbers in `addresses` refer to. Each is this node or one of its `peers`. */
   nodes: z.array(nameField),

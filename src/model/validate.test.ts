@@ -26,6 +26,7 @@ test("a gateway gets the defaults that the RFCs and the documentation name", () 
     shard: { size: 8 },
     ports: { perSlot: 1024, holdDownSeconds: 120 },
     allocation: { method: "Hashed", spread: "Endpoint" },
+    log: "None",
     mapping: { udp: "EndpointIndependent", tcp: "AddressAndPortDependent" },
     filtering: {},
     timeouts: { tcpEstablished: 7440, tcpHalfOpen: 240, tcpTransitory: 240, udp: 300, icmp: 60 },

@@ -94,6 +94,7 @@ export function gateway(name: string, traits: GatewayTraits = {}): NatGateway {
       shard: { size: traits.size ?? 8 },
       ports: { perSlot: traits.perSlot ?? 1024, holdDownSeconds },
       allocation: DEFAULT_ALLOCATION,
+      log: "None",
       ...DECLARED_DEFAULTS,
     },
   };

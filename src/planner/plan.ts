@@ -266,6 +266,7 @@ function placeGateway(
     sources: spec.sources,
     portsPerSlot: placement.portsPerSlot,
     allocation: spec.allocation,
+    log: spec.log,
     behaviour: natBehaviour(spec),
     nodes: placement.nodes,
     addresses: placement.addresses,

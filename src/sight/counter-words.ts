@@ -14,6 +14,7 @@ export const COUNTER_WORDS: Readonly<Record<Counter, string>> = {
   prohibited_sent: 'answered with ICMP "administratively prohibited"',
   sessions_created: "a session begins",
   sessions_expired: "a session that was left from before the slot moved away ends",
+  log_lost: "a line of the session log is lost: the agent reads too slowly",
   drop_malformed: "dropped: malformed, or shorter than its headers say",
   drop_fragment: "dropped: a fragment",
   drop_unsupported: "dropped: a protocol or ICMP message that is not translated",

@@ -1,5 +1,6 @@
 /** What can be seen of a working cloud: its sessions, who holds which port, what would become of a packet. */
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { listObjects, natto, runNatto } from "../../src/demo/cloud.ts";
 import { hostAddress, parseEndpoint } from "../../src/demo/flow-paths.ts";
@@ -23,7 +24,7 @@ const cloud = useCloud("sight", {
   endpoints: 4,
   gateways: [
     { name: "web", yaml: gatewayYaml("web", MANY, 1, blocksOf(1024)) },
-    { name: "few", yaml: gatewayYaml("few", FEW, 1, blocksOf(16)) },
+    { name: "few", yaml: gatewayYaml("few", FEW, 1, `${blocksOf(16)}  log: Sessions\n`) },
   ],
 });
 
@@ -96,6 +97,27 @@ test("An endpoint that wants more ports than its block has is refused, and its g
   await prober.stop();
   const text = await natto(lab, ["describe", "gateway", "few", "-n", "team-a"]);
   assert.match(text, /16 of 16 \(203\.0\.113\.\d+:\d+-\d+ udp\) +100% +[1-9]\d* +10\.0\.0\.14 \(16\)/);
+});
+
+test("The session log of a gateway that keeps one tells later who held a port, and nothing is logged of the others.", async () => {
+  const lab = cloud();
+  const session = JSON.parse(
+    await natto(lab, ["sessions", "--gateway", "team-a/few", "--limit", "1", "-o", "json"]),
+  ) as Sessions;
+  const [{ node, public: held, inside }] = session.sessions as [Sessions["sessions"][number]];
+  const file = (await lab.process(node, "agent")).logs.stdout;
+  const now = new Date().toISOString();
+  const log = ["--at", now, "--log", file, "-o", "json"];
+  let told = { sessions: [] as readonly { readonly endpoint: string }[] };
+  await until("the session is written down", async () => {
+    told = JSON.parse(await natto(lab, ["whois", `${held.address}:${held.port}`, ...log])) as typeof told;
+    return told.sessions.length > 0;
+  });
+  assert.deepEqual(
+    new Set(told.sessions.map((s) => s.endpoint)),
+    new Set([`${inside.address}:${inside.port}`]),
+  );
+  assert.doesNotMatch(await readFile(file, "utf8"), /"event":"begin".*team-a\/web/);
 });
 
 test("A node's metrics can be scraped where its GatewayNode says.", async () => {

@@ -28,6 +28,7 @@ export const COUNTERS = [
   "prohibited_sent",
   "sessions_created",
   "sessions_expired",
+  "log_lost",
   "drop_malformed",
   "drop_fragment",
   "drop_unsupported",

@@ -7,6 +7,7 @@ import { address, formatAddress } from "../../model/ipv4.ts";
 import type { NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import type { SlotMove } from "../../model/placement.ts";
+import type { SessionLogging } from "../../model/session-logging.ts";
 import { FABRIC_NETWORK, inboundSlot, slotsPerAddress } from "../../model/slots.ts";
 import { type StaticConfig, staticAddresses } from "../../model/static-mappings.ts";
 import {
@@ -60,6 +61,7 @@ export interface WorldGateway {
   readonly addresses: readonly number[];
   readonly portsPerSlot: number;
   readonly allocation: Allocation;
+  readonly log?: SessionLogging;
   readonly behaviour: NatBehaviour;
   /** owners[address index][slot number] is an index into the world's nodes, or NOBODY. */
   readonly owners: readonly (readonly number[])[];
@@ -112,6 +114,7 @@ export function nodeConfigOf(
       sources: [...gateway.sources],
       portsPerSlot: gateway.portsPerSlot,
       allocation: gateway.allocation,
+      log: gateway.log ?? "None",
       behaviour: gateway.behaviour,
       nodes: world.nodes.map((node) => node.name),
       addresses: gateway.addresses.map((publicAddress, i) => ({

@@ -24,6 +24,7 @@ import type { Counter, Role } from "../model/state.ts";
 import { INTERFACE, MAC, nodeConfigOf, PLAN, type World } from "../model/world.ts";
 import { reconcileMaps } from "../reconcile-maps.ts";
 import { readSessionRows } from "../session-list.ts";
+import { openSessionEvents, type SessionEvent } from "../session-log.ts";
 import { ip, type Sandbox } from "./sandbox.ts";
 
 const OBJECT = join(import.meta.dirname, "../../../build/natto.bpf.o");
@@ -83,6 +84,8 @@ export interface ProgramUnderTest {
   sweepAt(now: number): number;
   /** What the counters by gateway have grown by since `reset`, summed over all gateways. */
   countedByGateway(): Readonly<Partial<Record<Counter, number>>>;
+  /** What the program has logged since it was asked last. */
+  logged(): readonly SessionEvent[];
   /** Live sessions as text, sorted. */
   sessions(): readonly string[];
   close(): void;
@@ -96,6 +99,7 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
   const { object, maps } = loadOnMaps(OBJECT, folder, maxRecords);
   let startedAt = 0n;
   let countedAtReset: Counts = {};
+  const events = openSessionEvents(maps, codecs);
 
   const reprogram = (world: World, node: number) => {
     reconcileMaps(maps, codecs, nodeConfigOf(world, node), world.nodes[node]!.name, [], 0);
@@ -137,8 +141,12 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
       return difference(before, readCounters(maps, codecs)).sessions_expired ?? 0;
     },
     countedByGateway: () => difference(countedAtReset, sumOverGateways(maps, codecs)),
+    logged: () => events.read(),
     sessions: () => readSessions(maps, codecs),
-    close: () => object.close(),
+    close: () => {
+      events.close();
+      object.close();
+    },
   };
 }
 
