@@ -96,26 +96,48 @@ static __always_inline __u32 mtu_of(struct xdp_md *ctx, const struct bpf_fib_loo
 	return mtu;
 }
 
-/* Rewrites a packet of a session and sends it on. */
-static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const struct config *config,
-				     const struct record *r, enum direction direction)
-{
-	void *end = (void *)(long)ctx->data_end;
-	int outbound = direction == OUTBOUND;
-	__be32 address = outbound ? r->public_address : r->inside_address;
-	__be16 port = outbound ? r->public_port : r->inside_port;
-	struct bpf_fib_lookup fib;
-	long route = find_route(ctx, &fib, p->ip, p->ip->protocol, p->ip_length, outbound ? address : p->ip->saddr,
-				outbound ? p->ip->daddr : address);
+/* Takes up a packet that was translated outward and whose destination is ours, as if it came from outside. In natto.bpf.c. */
+int turn_inward(struct xdp_md *ctx);
 
-	if (route != BPF_FIB_LKUP_RET_SUCCESS && !is_for_kernel(route))
-		return refuse(ctx, p, config, direction, route, fib.mtu_result);
+static __always_inline int hairpin(struct xdp_md *ctx, __u32 length)
+{
+	count(TRANSLATED_OUT, length);
+	count(HAIRPINNED, length);
+	return turn_inward(ctx);
+}
+
+static __always_inline void rewrite_own_side(struct packet *p, int outbound, __be32 address, __be16 port, void *end)
+{
 	if (p->quoted)
 		rewrite_error(p, outbound, address, port, end);
 	else if (outbound)
 		rewrite(p, &p->ip->saddr, address, 1, port, end);
 	else
 		rewrite(p, &p->ip->daddr, address, 0, port, end);
+}
+
+/* Rewrites a packet of a session and sends it on; back in if it is a hairpin. */
+static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const struct config *config,
+				     const struct record *r, enum direction direction, int is_hairpin)
+{
+	void *end = (void *)(long)ctx->data_end;
+	int outbound = direction == OUTBOUND;
+	__be32 address = outbound ? r->public_address : r->inside_address;
+	__be16 port = outbound ? r->public_port : r->inside_port;
+	struct bpf_fib_lookup fib;
+	long route;
+
+	if (outbound && is_hairpin) {
+		__u32 length = p->length;
+
+		rewrite_own_side(p, 1, address, port, end);
+		return hairpin(ctx, length);
+	}
+	route = find_route(ctx, &fib, p->ip, p->ip->protocol, p->ip_length, outbound ? address : p->ip->saddr,
+			   outbound ? p->ip->daddr : address);
+	if (route != BPF_FIB_LKUP_RET_SUCCESS && !is_for_kernel(route))
+		return refuse(ctx, p, config, direction, route, fib.mtu_result);
+	rewrite_own_side(p, outbound, address, port, end);
 	if (p->tcp_flags & SEEN_SYN)
 		clamp_mss(ctx, p, r->gateway, mtu_of(ctx, &fib, route));
 	count_for(r->gateway, outbound ? TRANSLATED_OUT : TRANSLATED_IN, p->length);

@@ -24,6 +24,7 @@ enum ported { UDP_PORTS, TCP_PORTS, PORTED };
 enum counter {
 	TRANSLATED_OUT,
 	TRANSLATED_IN,
+	HAIRPINNED,
 	STEERED_OUT,
 	STEERED_IN,
 	UNWRAPPED,
@@ -160,6 +161,7 @@ struct record {
 	__u8 tcp_out;		/* SEEN_… of packets from inside */
 	__u8 tcp_in;
 	__u8 counted;		/* whether the endpoint's limits count it */
+	__u8 is_hairpin;	/* whether the remote was a public address of ours when the session began */
 };
 
 #define NO_PARENT 0xffffffff
@@ -283,6 +285,12 @@ static __always_inline void count(__u32 counter, __u32 bytes)
 		c->packets++;
 		c->bytes += bytes;
 	}
+}
+
+/* Whether an address is a public one of ours. */
+static __always_inline int is_public(__be32 address)
+{
+	return bpf_map_lookup_elem(&addresses, &address) != 0;
 }
 
 static __always_inline struct config *get_config(void)

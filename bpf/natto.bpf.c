@@ -117,11 +117,12 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 		gateway = bpf_map_lookup_elem(&gateways, &index);
 		if (gateway && opening == OPENS)
 			admitted = admitting(gateway, p->protocol, p->source, p->destination, p->destination_port);
-		return admitted ? translate(ctx, p, config, admitted, INBOUND) : drop_for(address->gateway, DROP_NO_SESSION, p->length);
+		return admitted ? translate(ctx, p, config, admitted, INBOUND, 0) : drop_for(address->gateway, DROP_NO_SESSION, p->length);
 	}
 
 	struct record *session = 0;
 	__u64 now = now_ns(config);
+	int is_hairpin = is_public(p->ip->daddr);
 
 	if (!gateway)
 		return XDP_DROP;
@@ -133,7 +134,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 			return gateway->answers_reset ? answer_reset(ctx, p, now) : XDP_DROP;
 		}
 		if (opening == REFUSES)
-			return translate(ctx, p, config, answered, OUTBOUND);
+			return translate(ctx, p, config, answered, OUTBOUND, is_hairpin);
 	}
 
 	enum counter failed = create_session(p, network, slot->stand_in, public, gateway, address, opening == ACCEPTS, now,
@@ -146,8 +147,48 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 		/* RFC 5508 REQ-8 */
 		return answer_unreachable(ctx, p, config->node_address, ICMP_PKT_FILTERED, 0, PROHIBITED_SENT, now);
 	}
+	session->is_hairpin = is_hairpin;
 	note(session, p, direction, now);
-	return translate(ctx, p, config, session, direction);
+	return translate(ctx, p, config, session, direction, is_hairpin);
+}
+
+/* What is of a session or is to begin one. */
+static __always_inline int handle(struct xdp_md *ctx, struct packet *p, const struct config *config, enum direction direction,
+				  enum mark mark)
+{
+	if (p->only && p->only != direction)
+		p->transport = UNSUPPORTED;
+	if (p->transport == TRANSLATABLE) {
+		struct record *session = find_session(p, FABRIC_NETWORK, direction);
+
+		if (session) {
+			if (p->ip->ttl <= 1)
+				return XDP_PASS;
+			if (!p->quoted)
+				note(session, p, direction, now_ns(config));
+			return translate(ctx, p, config, session, direction, session->is_hairpin);
+		}
+	}
+	return begin(ctx, p, config, FABRIC_NETWORK, direction, mark);
+}
+
+/* RFC 4787 REQ-9, RFC 5382 REQ-8, RFC 5508 REQ-7. A function by itself, so that the verifier looks at it once. */
+__noinline int turn_inward(struct xdp_md *ctx)
+{
+	struct config *config = get_config();
+	struct packet p;
+
+	if (!config || parse(ctx, &p) != IPV4)
+		return XDP_DROP;
+	return handle(ctx, &p, config, INBOUND, NOT_WRAPPED);
+}
+
+/* With one interface for everything: what comes to a public address comes from outside, unless it is from somebody inside (a hairpin). */
+static __always_inline enum direction direction_of(const struct packet *p, const struct config *config)
+{
+	if (!is_public(p->ip->daddr) || source_of(FABRIC_NETWORK, p->ip->saddr))
+		return OUTBOUND;
+	return config->static_mappings && is_floating(p->ip->saddr, FABRIC_NETWORK) ? OUTBOUND : INBOUND;
 }
 
 static __always_inline int process(struct xdp_md *ctx, enum role role)
@@ -184,25 +225,9 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 			return drop(DROP_BAD_WRAP, p.length);
 		count(UNWRAPPED, p.length);
 	} else if (role == BOTH) {
-		__be32 destination = p.ip->daddr;
-
-		direction = bpf_map_lookup_elem(&addresses, &destination) ? INBOUND : OUTBOUND;
+		direction = direction_of(&p, config);
 	}
-
-	if (p.only && p.only != direction)
-		p.transport = UNSUPPORTED;
-	if (p.transport == TRANSLATABLE) {
-		struct record *session = find_session(&p, FABRIC_NETWORK, direction);
-
-		if (session) {
-			if (p.ip->ttl <= 1)
-				return XDP_PASS;
-			if (!p.quoted)
-				note(session, &p, direction, now_ns(config));
-			return translate(ctx, &p, config, session, direction);
-		}
-	}
-	return begin(ctx, &p, config, FABRIC_NETWORK, direction, mark);
+	return handle(ctx, &p, config, direction, mark);
 }
 
 SEC("xdp")

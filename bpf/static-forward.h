@@ -57,42 +57,50 @@ static __always_inline __be16 own_port(const struct packet *p, int outbound)
 	return outbound ? p->source_port : p->destination_port;
 }
 
-/* Translates a packet and sends it on. Returns the verdict. */
+static __always_inline void rewrite_static(struct packet *p, const struct static_mapping *mapping, int outbound, void *end)
+{
+	__be32 *place = outbound ? &p->ip->saddr : &p->ip->daddr;
+	__be16 port = mapping->port ? mapping->port : own_port(p, outbound);
+	__be32 old = *place;
+
+	if (p->quoted) {
+		rewrite_error(p, outbound, mapping->address, port, end);
+	} else if (p->transport == TRANSLATABLE && p->ip->protocol != IPPROTO_ICMP) {
+		rewrite(p, place, mapping->address, outbound, port, end);
+	} else {
+		if (p->transport == FRAGMENT && !is_later_fragment(p))
+			mend_first_fragment(p, old, mapping->address, end);
+		*place = mapping->address;
+		p->ip->check = adjust_checksum(p->ip->check, old, mapping->address);
+	}
+}
+
+/* Translates a packet and sends it on; back in if it is a hairpin. Returns the verdict. */
 static __always_inline int translate_static(struct xdp_md *ctx, struct packet *p, const struct config *config,
 					    const struct static_mapping *mapping, enum direction direction)
 {
 	void *end = (void *)(long)ctx->data_end;
 	int outbound = direction == OUTBOUND;
-	__be32 address = mapping->address;
-	__be32 *place = outbound ? &p->ip->saddr : &p->ip->daddr;
-	__be16 port = mapping->port ? mapping->port : own_port(p, outbound);
 	enum counter fault = fault_of(p, end);
 	struct bpf_fib_lookup fib;
+	__u32 length = p->length;
+	long route;
 
 	if (fault) {
-		count(fault, p->length);
+		count(fault, length);
 		return XDP_DROP;
 	}
 	if (p->ip->ttl <= 1)
 		return XDP_PASS;
-
-	long route = find_route(ctx, &fib, p->ip, p->ip->protocol, p->ip_length, outbound ? address : p->ip->saddr,
-				outbound ? p->ip->daddr : address);
-
+	if (outbound && is_public(p->ip->daddr)) {
+		rewrite_static(p, mapping, 1, end);
+		return hairpin(ctx, length);
+	}
+	route = find_route(ctx, &fib, p->ip, p->ip->protocol, p->ip_length, outbound ? mapping->address : p->ip->saddr,
+			   outbound ? p->ip->daddr : mapping->address);
 	if (route != BPF_FIB_LKUP_RET_SUCCESS && !is_for_kernel(route))
 		return refuse(ctx, p, config, direction, route, fib.mtu_result);
-	if (p->quoted) {
-		rewrite_error(p, outbound, address, port, end);
-	} else if (p->transport == TRANSLATABLE && p->ip->protocol != IPPROTO_ICMP) {
-		rewrite(p, place, address, outbound, port, end);
-	} else {
-		__be32 old = *place;
-
-		if (p->transport == FRAGMENT && !is_later_fragment(p))
-			mend_first_fragment(p, old, address, end);
-		*place = address;
-		p->ip->check = adjust_checksum(p->ip->check, old, address);
-	}
-	count(outbound ? TRANSLATED_OUT : TRANSLATED_IN, p->length);
+	rewrite_static(p, mapping, outbound, end);
+	count(outbound ? TRANSLATED_OUT : TRANSLATED_IN, length);
 	return send_on(&fib, route, p->eth, p->ip);
 }

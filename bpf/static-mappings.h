@@ -53,6 +53,14 @@ static __always_inline struct static_mapping *find_static(const struct packet *p
 	return bpf_map_lookup_elem(&static_mappings, &key);
 }
 
+/* Whether an inside address has a floating address. */
+static __always_inline int is_floating(__be32 inside, __u32 network)
+{
+	struct static_key key = { .protocol_network = network << 8, .address = inside, .direction = OUTBOUND };
+
+	return bpf_map_lookup_elem(&static_mappings, &key) != 0;
+}
+
 /* Whether a public port is a forward's, and so not to be allocated. */
 static __always_inline int is_forwarded(__be32 address, __be16 port, __u8 protocol)
 {

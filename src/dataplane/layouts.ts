@@ -74,6 +74,7 @@ export type RecordRow = {
   tcp_out: number;
   tcp_in: number;
   counted: number;
+  is_hairpin: number;
 };
 export type SweeperRow = {
   timer: number;
@@ -181,6 +182,7 @@ export function codecsOf(layouts: Layouts): Codecs {
         "tcp_out",
         "tcp_in",
         "counted",
+        "is_hairpin",
       ]),
     ),
     sweeper: structCodec(struct("sweeper", ["timer", "last_run", "cursor", "high_water", "in_use"])),

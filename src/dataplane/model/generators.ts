@@ -312,6 +312,7 @@ export function outboundArbitrary(world: World): fc.Arbitrary<Buffer> {
   const ours = [...publicAddresses(world), ...world.nodes.map((n) => n.address), ...world.endpoints, 0];
   const destination = fc.oneof(
     { weight: 12, arbitrary: fc.constantFrom(...world.remotes) },
+    { weight: 3, arbitrary: fc.constantFrom(...publicAddresses(world)) },
     fc.constantFrom(...ours),
   );
   return packetBetween(source, destination, ECHO_REQUEST).map(buildPacket);

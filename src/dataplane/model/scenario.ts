@@ -136,7 +136,7 @@ function receive(play: Play, role: Role, frame: Buffer): { readonly play: Play; 
   const { packet, counters } = outcome;
   const grown = (list: readonly Buffer[], counter: "translated_out" | "translated_in") =>
     packet && counters.includes(counter) ? [...list, packet] : list;
-  const sent = grown(play.sent, "translated_out");
+  const sent = counters.includes("hairpinned") ? play.sent : grown(play.sent, "translated_out");
   const delivered = grown(play.delivered, "translated_in");
   return {
     play: { ...play, state: outcome.state, sent, delivered },

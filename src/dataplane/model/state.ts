@@ -18,6 +18,7 @@ import { type StaticMappings, staticMappings } from "./static-mappings.ts";
 export const COUNTERS = [
   "translated_out",
   "translated_in",
+  "hairpinned",
   "steered_out",
   "steered_in",
   "unwrapped",

@@ -27,7 +27,7 @@ import {
   slotOfSource,
   type Tuple,
 } from "./state.ts";
-import { findStatic, type StaticMapping, translateStatic } from "./static-mappings.ts";
+import { findStatic, floatKey, type StaticMapping, translateStatic } from "./static-mappings.ts";
 import { isWrapped, unwrap, WRAP_BYTES, wrap } from "./steer.ts";
 import { type Forwarded, forward, type RouteLookup, translate, translateError } from "./translate.ts";
 
@@ -85,8 +85,14 @@ export function step(config: ModelConfig, state: State, arrival: Arrival): Outco
 }
 
 function directionOf(config: ModelConfig, role: Role, ip: Ipv4View): Direction {
-  if (role === "both") return config.addresses.has(ip.destination) ? "inbound" : "outbound";
+  if (role === "both") return comesFromOutside(config, ip) ? "inbound" : "outbound";
   return role === "inside" ? "outbound" : "inbound";
+}
+
+/** What comes to a public address comes from outside, unless it is from somebody inside: a hairpin. */
+function comesFromOutside(config: ModelConfig, ip: Ipv4View): boolean {
+  if (!config.addresses.has(ip.destination) || gatewayOfSource(config, ip.source)) return false;
+  return !config.staticMappings.has(floatKey("outbound", ip.source));
 }
 
 function receiveWrapped(config: ModelConfig, state: State, arrival: Arrival, outer: Ipv4View): Outcome {
@@ -142,6 +148,7 @@ function forwardStatic(
   const translated = translateStatic(frame, ip, direction, quoted, mapping);
   if (!translated.ok) return drop(state, translated.drop);
   if (ip.ttl <= 1) return kernel(state, frame);
+  if (isHairpin(config, packet)) return turnInward(config, state, packet, translated.frame);
   const outbound = direction === "outbound";
   const sent = forward(translated.frame, ip.totalBytes, route(outbound ? ip.destination : mapping.address));
   if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu, quoted !== undefined);
@@ -278,11 +285,25 @@ function passThrough(
   const translated = quoted
     ? translateError(frame, ip, quoted, direction, to)
     : translate(frame, ip, direction, to); // 15
+  if (isHairpin(config, packet)) return turnInward(config, state, packet, translated);
   const way = route(outbound ? ip.destination : record.inside.address);
   const clamp = config.gateways.get(record.slot.gateway)?.behaviour.mssClamp;
   const sent = forward(clampMss(translated, ip, clamp, way), ip.totalBytes, way); // 16
   if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu, quoted !== undefined);
   return finish(state, sent, outbound ? "translated_out" : "translated_in");
+}
+
+/** "Hairpins": the destination of an outbound packet is ours too. */
+function isHairpin({ addresses }: ModelConfig, { ip, direction }: Directed): boolean {
+  return direction === "outbound" && addresses.has(ip.destination);
+}
+
+/** Takes up a packet that was translated outward as if it came from outside. */
+function turnInward(config: ModelConfig, state: State, { now, route }: Directed, frame: Buffer): Outcome {
+  const parsed = parseIpv4(frame);
+  if (!parsed.ok) throw new Error("translating broke a packet");
+  const inward: Directed = { frame, ip: parsed.ip, direction: "inbound", mark: "direct", now, route };
+  return counted("translated_out", counted("hairpinned", handle(config, state, inward)));
 }
 
 /** Step 16: what is too big is dropped, and its sender told so if it wants to know. An ICMP error is never answered. */
