@@ -97,13 +97,23 @@ static __always_inline __u32 mtu_of(struct xdp_md *ctx, const struct bpf_fib_loo
 }
 
 /* Takes up a packet that was translated outward and whose destination is ours, as if it came from outside. In natto.bpf.c. */
-int turn_inward(struct xdp_md *ctx);
+int natto_inward(struct xdp_md *ctx);
+
+/* A program of its own, since the stack has no room for both ways. Pinned: without that it would be forgotten with the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int (struct xdp_md *));
+} stages SEC(".maps") = { .values = { [0] = (void *)&natto_inward } };
 
 static __always_inline int hairpin(struct xdp_md *ctx, __u32 length)
 {
 	count(TRANSLATED_OUT, length);
 	count(HAIRPINNED, length);
-	return turn_inward(ctx);
+	bpf_tail_call(ctx, &stages, 0);
+	count(DROP_NO_SESSION, length);
+	return XDP_DROP;
 }
 
 static __always_inline void rewrite_own_side(struct packet *p, int outbound, __be32 address, __be16 port, void *end)

@@ -172,17 +172,6 @@ static __always_inline int handle(struct xdp_md *ctx, struct packet *p, const st
 	return begin(ctx, p, config, FABRIC_NETWORK, direction, mark);
 }
 
-/* RFC 4787 REQ-9, RFC 5382 REQ-8, RFC 5508 REQ-7. A function by itself, so that the verifier looks at it once. */
-__noinline int turn_inward(struct xdp_md *ctx)
-{
-	struct config *config = get_config();
-	struct packet p;
-
-	if (!config || parse(ctx, &p) != IPV4)
-		return XDP_DROP;
-	return handle(ctx, &p, config, INBOUND, NOT_WRAPPED);
-}
-
 /* With one interface for everything: what comes to a public address comes from outside, unless it is from somebody inside (a hairpin). */
 static __always_inline enum direction direction_of(const struct packet *p, const struct config *config)
 {
@@ -246,6 +235,18 @@ SEC("xdp")
 int natto_both(struct xdp_md *ctx)
 {
 	return process(ctx, BOTH);
+}
+
+/* Never attached: the second half of a hairpin (RFC 4787 REQ-9, RFC 5382 REQ-8, RFC 5508 REQ-7). */
+SEC("xdp")
+int natto_inward(struct xdp_md *ctx)
+{
+	struct config *config = get_config();
+	struct packet p;
+
+	if (!config || parse(ctx, &p) != IPV4)
+		return XDP_DROP;
+	return handle(ctx, &p, config, INBOUND, NOT_WRAPPED);
 }
 
 /* Run once by the agent (BPF_PROG_TEST_RUN), never attached: starts the expiry. */

@@ -27,6 +27,7 @@ export const MAP_NAMES = [
   "endpoints",
   "exhausted",
   "static_mappings",
+  "stages",
   "dead_nodes",
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];

@@ -77,6 +77,7 @@ function publicPortAt(frame: Buffer, ip: Ipv4View): number {
 test("the outside port of everything that is translated lies in a slot of this node", () => {
   forAllSteps(({ before, event }) => {
     if (event.kind !== "packet" || !event.outcome.counters.includes("translated_out")) return;
+    if (event.outcome.counters.includes("hairpinned")) return;
     const parsed = parsePacket(event.outcome.packet!);
     // A damaged TCP header is forwarded too; the port is read where it lies.
     const ip = ipOf(event.outcome.packet)!;
@@ -154,7 +155,9 @@ test("every packet that goes astray is counted once, and only as a drop when it 
     else assert.equal(drops.length, counters.filter((counter) => ANSWERS.includes(counter)).length);
     assert.equal(packet === undefined, verdict.kind === "drop");
     const endings: readonly Counter[] = ["translated_out", "translated_in", ...SENT_TO_NODES];
-    const ended = counters.filter((counter) => endings.includes(counter)).length;
+    // A hairpin has come half of its way when it is translated outward.
+    const ways = counters.includes("hairpinned") ? -1 : 0;
+    const ended = ways + counters.filter((counter) => endings.includes(counter)).length;
     assert.ok(verdict.kind === "redirect" ? ended === 1 : ended <= 1);
   });
 });

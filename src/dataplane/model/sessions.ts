@@ -85,7 +85,7 @@ export function openSession(
 
 /**
  * Adds a session. What has its outbound tuple is left from before its slot moved away, and ends now rather than with the next
- * sweep; anything else in the way is a hairpin between two flows, which is not supported.
+ * sweep. Anything else in the way stays.
  */
 function add(config: ModelConfig, state: State, session: Session, now: number): Opened {
   const keys = new Map(flowKeysOf(session));
