@@ -109,7 +109,6 @@ struct {
 
 static __always_inline int hairpin(struct xdp_md *ctx, __u32 length)
 {
-	count(TRANSLATED_OUT, length);
 	count(HAIRPINNED, length);
 	bpf_tail_call(ctx, &stages, 0);
 	count(DROP_NO_SESSION, length);
@@ -141,6 +140,7 @@ static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const
 		__u32 length = p->length;
 
 		rewrite_own_side(p, 1, address, port, end);
+		count_for(r->gateway, TRANSLATED_OUT, length);
 		return hairpin(ctx, length);
 	}
 	route = find_route(ctx, &fib, p->ip, p->ip->protocol, p->ip_length, outbound ? address : p->ip->saddr,

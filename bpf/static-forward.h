@@ -94,6 +94,7 @@ static __always_inline int translate_static(struct xdp_md *ctx, struct packet *p
 		return XDP_PASS;
 	if (outbound && is_public(p->ip->daddr)) {
 		rewrite_static(p, mapping, 1, end);
+		count(TRANSLATED_OUT, length);
 		return hairpin(ctx, length);
 	}
 	route = find_route(ctx, &fib, p->ip, p->ip->protocol, p->ip_length, outbound ? mapping->address : p->ip->saddr,

@@ -4,6 +4,7 @@ import type { Counter } from "../dataplane/model/state.ts";
 export const COUNTER_WORDS: Readonly<Record<Counter, string>> = {
   translated_out: "translated, and sent toward the remote",
   translated_in: "translated, and sent toward the endpoint",
+  hairpinned: "translated outward, and taken up again as if it came from outside",
   steered_out: "wrapped, and sent to the node that owns the slot",
   steered_in: "wrapped, and sent to the node that owns the slot",
   unwrapped: "unwrapped",
