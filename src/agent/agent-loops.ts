@@ -120,7 +120,7 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   const holding = { node, cell, snapshots, logger, onConfig, onChange, now: clock.now };
   const follower = await startConfigFollower({ store, patienceMs, clock, ...holding });
   const runs = () => reconciler.state().wanted?.spec;
-  const meter = startUsageMeter({ dataplane, node, config: runs, logger, onChange, clock });
+  const meter = startUsageMeter({ dataplane, node, config: runs, logger, clock });
   const ttlSeconds = () => cells.get(cell)?.spec.membership.ttlSeconds ?? DEFAULT_TTL_SECONDS;
   const observe = (generation: number): Observation => {
     const config = follower.state();

@@ -21,7 +21,6 @@ export interface UsageMeterOptions {
   /** What the dataplane runs. */
   readonly config: () => NodeConfig["spec"] | undefined;
   readonly logger: AgentLogger;
-  readonly onChange: () => void;
   readonly clock?: Clock | undefined;
 }
 
@@ -40,7 +39,7 @@ interface Memory {
 }
 
 export function startUsageMeter(options: UsageMeterOptions): UsageMeter {
-  const { config, logger, onChange, clock = SYSTEM_CLOCK } = options;
+  const { config, logger, clock = SYSTEM_CLOCK } = options;
   let memory: ReadonlyMap<string, Memory> = new Map();
   let usage: readonly GatewayUsage[] = [];
 
@@ -48,7 +47,6 @@ export function startUsageMeter(options: UsageMeterOptions): UsageMeter {
     const measured = await measureOnce(options, spec, memory, clock.elapsed());
     memory = measured.memory;
     usage = measured.usage;
-    onChange();
   };
   const run = async (): Promise<number> => {
     const spec = config();

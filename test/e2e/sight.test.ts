@@ -23,8 +23,12 @@ const FEW = "10.0.0.14/32";
 const cloud = useCloud("sight", {
   endpoints: 4,
   gateways: [
-    { name: "web", yaml: gatewayYaml("web", MANY, 1, blocksOf(1024)) },
-    { name: "few", yaml: gatewayYaml("few", FEW, 1, `${blocksOf(16)}  log: Sessions\n`) },
+    // Both at once: each would be a rollout of its own.
+    {
+      name: "web",
+      yaml: `${gatewayYaml("web", MANY, 1, blocksOf(1024))}---
+${gatewayYaml("few", FEW, 1, `${blocksOf(16)}  log: Sessions\n`)}`,
+    },
   ],
 });
 
