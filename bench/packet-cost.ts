@@ -1,21 +1,26 @@
 /**
- * What one packet costs the program, by BPF_PROG_TEST_RUN on a fresh packet each time, less what it costs to make that packet; and how
- * long a node takes to program 100,000 slots. Run as root with `node bench/packet-cost.ts [ROUNDS]`.
+ * What one packet costs the program, by BPF_PROG_TEST_RUN on a fresh packet each time, less what it costs to make that packet; what memory a
+ * session takes; and how long a node takes to program 100,000 slots. Run as root with `node bench/packet-cost.ts [ROUNDS]`.
  */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { tableLines } from "../src/cli/table.ts";
 import { loadOnMaps } from "../src/dataplane/kernel-maps.ts";
 import * as bpf from "../src/dataplane/libbpf.ts";
 import { enterSandbox, ip } from "../src/dataplane/testing/sandbox.ts";
 import { cleanupDataplane, openDataplane } from "../src/dataplane/xdp-dataplane.ts";
+import { DEFAULT_BEHAVIOUR, type NatBehaviour, NO_LIMITS } from "../src/model/nat-behaviour.ts";
+import { outboundSlotOf } from "../src/model/slots.ts";
 import { frameOf, loadBenchObject, type Spread } from "./bench-object.ts";
 import { benchConfig } from "./node-config.ts";
 import { formatSummary, summarize } from "./statistics.ts";
 
 const ROUNDS = Number(process.argv[2] ?? 5);
-const MAX_SESSIONS = 1_048_576;
+/** Room for the million of one case, beside the others. */
+const MAX_SESSIONS = 1_500_000;
 const OBJECT = join(import.meta.dirname, "../build/natto.bpf.o");
 const [SYN, ACK] = [0x02, 0x10];
+const DROP = 1;
 const PASS = 2;
 const REDIRECT = 4;
 
@@ -48,26 +53,63 @@ interface Case {
   frame(round: number): Buffer;
   readonly spread: Spread;
   readonly repeat: number;
-  /** Sent once before the measurement, to make the sessions. */
-  readonly opening?: Buffer;
+  /** What becomes of the packets. Default: they are sent on. */
+  readonly verdict?: number;
+  /** Sent before each round, to make sessions. */
+  readonly opening?: { readonly spread: Spread; frame(round: number): Buffer };
 }
+
+const PORTS_PER_SLOT = 9216;
 
 const REMOTE = "198.51.100.1";
 /** Endpoints for new flows: a fresh one for every round and case, so that no flow is met twice. */
 let nextEndpoint = 0;
 const freshEndpoint = () => `10.0.${++nextEndpoint >> 8}.${nextEndpoint & 255}`;
+
+/** Two endpoints whose flows share a slot; another address for each, so that no case meets the other's flows. */
+function neighbours(): readonly [string, string] {
+  const first = freshEndpoint();
+  const slotOf = (endpoint: string) => outboundSlotOf(endpoint, ["203.0.113.0"], PORTS_PER_SLOT).slot;
+  for (;;) {
+    const other = freshEndpoint();
+    if (slotOf(other) === slotOf(first)) return [first, other];
+  }
+}
+
+/** New flows of an endpoint while others hold so many of its slot's ports toward the same remote, another one in each round. */
+function crowded(name: string, taken: number, repeat: number, verdict: number): Case {
+  const [holder, comer] = neighbours();
+  const remote = (round: number) => `198.51.${100 + (taken % 100)}.${1 + round}`;
+  return {
+    name,
+    role: "inside",
+    opening: {
+      frame: (round) => frameOf("tcp", holder, remote(round), SYN),
+      spread: { sources: taken, destinations: 1 },
+    },
+    frame: (round) => frameOf("tcp", comer, remote(round), SYN),
+    spread: { sources: repeat, destinations: 1 },
+    repeat,
+    verdict,
+  };
+}
+
 const established = (protocol: "tcp" | "udp", flows: number): Case => ({
   name: `established ${protocol.toUpperCase()} packet, ${flows.toLocaleString("en")} ${flows === 1 ? "session" : "sessions"}`,
   role: "inside",
   frame: () => frameOf(protocol, "10.0.255.1", REMOTE, ACK),
   spread: { sources: Math.min(flows, 1000), destinations: Math.ceil(flows / 1000) },
   repeat: 1_000_000,
-  opening: frameOf(protocol, "10.0.255.1", REMOTE, SYN),
+  opening: {
+    frame: () => frameOf(protocol, "10.0.255.1", REMOTE, SYN),
+    spread: { sources: Math.min(flows, 1000), destinations: Math.ceil(flows / 1000) },
+  },
 });
 const CASES: readonly Case[] = [
   established("tcp", 1),
   established("tcp", 1000),
   established("tcp", 100_000),
+  established("tcp", 1_000_000),
   established("udp", 1000),
   {
     name: "new TCP flow",
@@ -90,30 +132,70 @@ const CASES: readonly Case[] = [
     spread: { sources: 1000, destinations: 1 },
     repeat: 1000,
   },
+  crowded("new TCP flow where 99 % of the ports are taken", Math.floor(PORTS_PER_SLOT * 0.99), 40, REDIRECT),
+  crowded("new TCP flow where no port is left, refused", PORTS_PER_SLOT, 20_000, DROP),
 ];
 
-function measurePackets(): string[][] {
+/** With the limits that a gateway has by default, but for the rate. */
+const LIMITED: readonly Case[] = [
+  {
+    name: "new TCP flow of an endpoint with limits",
+    role: "inside",
+    frame: () => frameOf("tcp", freshEndpoint(), REMOTE, SYN),
+    spread: { sources: 1, destinations: 16_000 },
+    repeat: 16_000,
+  },
+  {
+    name: "new TCP flow beyond a limit, refused",
+    role: "inside",
+    opening: {
+      frame: () => frameOf("tcp", "10.0.255.2", REMOTE, SYN),
+      spread: { sources: 1, destinations: 16_384 },
+    },
+    frame: () => frameOf("tcp", "10.0.255.2", "198.51.100.2", SYN),
+    spread: { sources: 1, destinations: 20_000 },
+    repeat: 20_000,
+    verdict: DROP,
+  },
+];
+
+async function measurePackets(cases: readonly Case[], limits: NatBehaviour["limits"]): Promise<string[][]> {
+  await cleanupDataplane(options);
   const dataplane = openDataplane(options);
-  void dataplane.ensure(benchConfig({ gateways: 1, addressesEach: 1, portsPerSlot: 9216, ownsAll: true }));
+  const shape = { gateways: 1, addressesEach: 1, portsPerSlot: PORTS_PER_SLOT, ownsAll: true, limits };
+  await dataplane.ensure(benchConfig(shape));
   const { object } = loadOnMaps(OBJECT, options.pinFolder, MAX_SESSIONS);
   const bench = loadBenchObject();
-  const rows = CASES.map((c) => {
+  const rows = cases.map((c) => {
     const ifindex = bpf.interfaceIndex(c.role)!;
     bench.setTarget(object.programFd(`natto_${c.role}`));
-    if (c.opening) {
-      bench.setFrame(c.opening, c.spread);
-      bench.nanoseconds("target", ifindex, c.spread.sources * c.spread.destinations, REDIRECT);
-    }
     const samples = Array.from({ length: ROUNDS }, (_, round) => {
+      if (c.opening) {
+        const { spread } = c.opening;
+        bench.setFrame(c.opening.frame(round), spread);
+        bench.nanoseconds("target", ifindex, spread.sources * spread.destinations, REDIRECT);
+      }
       bench.setFrame(c.frame(round), c.spread);
       const floor = bench.nanoseconds("floor", ifindex, c.repeat, PASS);
       bench.setFrame(c.frame(round), c.spread);
-      return bench.nanoseconds("target", ifindex, c.repeat, REDIRECT) - floor;
+      return bench.nanoseconds("target", ifindex, c.repeat, c.verdict ?? REDIRECT) - floor;
     });
     return [c.name, formatSummary(summarize(samples))];
   });
   dataplane.close();
   return rows;
+}
+
+/** Bytes of kernel memory for each entry of the session table, as the kernel counts them for its maps. */
+async function measureMemory(): Promise<string[]> {
+  await cleanupDataplane(options);
+  const { object, maps } = loadOnMaps(OBJECT, options.pinFolder, MAX_SESSIONS);
+  const bytes = [maps.flows, maps.records, maps.free_records].map(({ fd }) => {
+    return Number(/^memlock:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1]);
+  });
+  object.close();
+  const total = bytes.reduce((sum, of) => sum + of, 0);
+  return ["memory for each entry of the session table", `${Math.round(total / MAX_SESSIONS)} bytes`];
 }
 
 async function measureApply(): Promise<string[]> {
@@ -132,8 +214,13 @@ async function measureApply(): Promise<string[]> {
 }
 
 layOutNode();
-const rows = measurePackets();
+await cleanupDataplane(options);
+const memory = await measureMemory();
+const defaults = { ...DEFAULT_BEHAVIOUR.limits, newSessionsPerSecond: 0 };
+const rows = [...(await measurePackets(CASES, NO_LIMITS)), ...(await measurePackets(LIMITED, defaults))];
 console.log(tableLines([["packet", "ns: median (min–max)"], ...rows]).join("\n"));
+console.log();
+console.log(tableLines([memory]).join("\n"));
 console.log();
 console.log(tableLines([["node", "ms: median (min–max)"], await measureApply()]).join("\n"));
 await cleanupDataplane(options);
