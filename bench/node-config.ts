@@ -4,6 +4,7 @@ import { DEFAULT_ALLOCATION } from "../src/model/allocation.ts";
 import { formatAddress } from "../src/model/ipv4.ts";
 import { DEFAULT_BEHAVIOUR, type NatBehaviour, NO_LIMITS } from "../src/model/nat-behaviour.ts";
 import type { GatewayConfig, NodeConfig } from "../src/model/node-config.ts";
+import { NOBODY } from "../src/model/placement.ts";
 import { slotsPerAddress } from "../src/model/slots.ts";
 
 export interface Shape {
@@ -33,7 +34,8 @@ function gateway(index: number, shape: Shape): GatewayConfig {
     addresses: Array.from({ length: shape.addressesEach }, (_, i) => ({
       address: formatAddress(first + i),
       owners,
-      backups: owners.map((owner) => 1 - owner),
+      // A node that begins asks the backup of each slot for flows that it does not know; here nobody would answer.
+      backups: owners.map((owner) => (shape.ownsAll ? NOBODY : 1 - owner)),
     })),
   };
 }

@@ -97,6 +97,10 @@ static long try_port(__u32 unused, struct port_search *s)
 	if (s->protocol && is_forwarded(s->key.destination, s->key.destination_port, s->protocol))
 		return 0;
 
+	/* The first is mostly free. Where many are taken a look is cheaper than an attempt, which locks. */
+	if (i && bpf_map_lookup_elem(&flows, &s->key))
+		return 0;
+
 	long error = bpf_map_update_elem(&flows, &s->key, &s->flow, BPF_NOEXIST);
 
 	if (error == -EEXIST)
