@@ -1,5 +1,5 @@
 /**
- * Live 64-byte packets through one node: Natto against nftables `snat` and against plain kernel forwarding, in the same topology, in
+ * Live 64-byte packets, of known flows and each of a new one, through one node: Natto against nftables `snat` and against plain kernel forwarding, in the same topology, in
  * turns. Generator, node and sink are three network namespaces on veth pairs; the generator shares the CPU with the node, so the
  * ratios count, not the figures. Run as root with `node bench/throughput.ts [ROUNDS] [PACKETS]`.
  */
@@ -9,13 +9,16 @@ import { tableLines } from "../src/cli/table.ts";
 import * as bpf from "../src/dataplane/libbpf.ts";
 import { enterSandbox, ip, within } from "../src/dataplane/testing/sandbox.ts";
 import { cleanupDataplane, openDataplane } from "../src/dataplane/xdp-dataplane.ts";
-import { frameOf, loadBenchObject } from "./bench-object.ts";
+import { frameOf, loadBenchObject, type Spread } from "./bench-object.ts";
 import { benchConfig } from "./node-config.ts";
-import { formatSummary, type Summary, summarize } from "./statistics.ts";
+import { formatSummary, summarize } from "./statistics.ts";
 
 const ROUNDS = Number(process.argv[2] ?? 5);
 const PACKETS = Number(process.argv[3] ?? 1_000_000);
 const FLOWS = { sources: 1000, destinations: 1 };
+const NEW_FLOWS = { sources: 1000, destinations: 30 };
+const REMOTE = "198.51.100.1";
+const SYN = 0x02;
 const NODE_MAC = "02:00:00:00:00:0a";
 const SINK_MAC = "02:00:00:00:00:0b";
 
@@ -24,7 +27,7 @@ const options = {
   node: "a",
   pinFolder: join(sandbox.bpffs, "natto"),
   stateFolder: sandbox.state,
-  maxSessions: 65_536,
+  maxSessions: 262_144,
 };
 
 /** The sandbox's own namespace is the generator. */
@@ -90,33 +93,58 @@ const WAYS: readonly Way[] = [
 layOut();
 const bench = loadBenchObject();
 const sinkLink = within("sink", () => bpf.createXdpLink(bench.sinkProgram, bpf.interfaceIndex("in")!, "in"));
-bench.setFrame(frameOf("udp", "10.0.0.5", "198.51.100.1", 0, NODE_MAC), FLOWS, bpf.interfaceIndex("out"));
 
-const rates = new Map<string, number[]>(WAYS.map((way) => [way.name, []]));
-const losses = new Map<string, number>();
+interface Measured {
+  readonly rates: Map<string, number[]>;
+  readonly losses: Map<string, number>;
+}
+
+const measured = (): Measured => ({
+  rates: new Map(WAYS.map((way) => [way.name, []])),
+  losses: new Map(WAYS.map((way) => [way.name, 0])),
+});
+
+/** Sends packets and notes how many a second arrived, in millions. */
+function measure(way: Way, packets: number, { rates, losses }: Measured): void {
+  const before = bench.received();
+  const seconds = bench.generate(packets);
+  const got = bench.received() - before;
+  if (got === 0) throw new Error(`${way.name}: no packet arrived`);
+  rates.get(way.name)!.push(got / seconds / 1e6);
+  losses.set(way.name, losses.get(way.name)! + packets - got);
+}
+
+const [known, fresh] = [measured(), measured()];
 for (let round = 0; round < ROUNDS; round++) {
   for (const way of WAYS) {
     way.begin();
+    const send = (endpoint: string, protocol: "tcp" | "udp", spread: Spread) =>
+      bench.setFrame(frameOf(protocol, endpoint, REMOTE, SYN, NODE_MAC), spread, bpf.interfaceIndex("out"));
+    send("10.0.0.5", "udp", FLOWS);
     bench.generate(20_000);
-    const before = bench.received();
-    const seconds = bench.generate(PACKETS);
-    const got = bench.received() - before;
+    measure(way, PACKETS, known);
+    // Another endpoint in each round: what nftables has seen of one stays known.
+    send(`10.0.1.${round + 1}`, "tcp", NEW_FLOWS);
+    measure(way, NEW_FLOWS.sources * NEW_FLOWS.destinations, fresh);
     way.end();
-    if (got === 0) throw new Error(`${way.name}: no packet arrived`);
-    rates.get(way.name)!.push(got / seconds / 1e6);
-    losses.set(way.name, (losses.get(way.name) ?? 0) + PACKETS - got);
   }
 }
 bpf.closeFd(sinkLink);
 
-const summaries = new Map<string, Summary>([...rates].map(([name, samples]) => [name, summarize(samples)]));
-const peer = summaries.get("nftables snat")!.median;
-const rows = [...summaries].map(([name, summary]) => [
-  name,
-  formatSummary(summary, 2),
-  (summary.median / peer).toFixed(2),
-  `${Math.max(0, (100 * losses.get(name)!) / (ROUNDS * PACKETS)).toFixed(1)} %`,
-]);
-console.log(
-  tableLines([["way", "Mpps: median (min–max)", "against nftables", "not arrived"], ...rows]).join("\n"),
-);
+function report(what: string, { rates, losses }: Measured, packets: number): void {
+  const summaries = [...rates].map(([name, samples]) => [name, summarize(samples)] as const);
+  const peer = summaries.find(([name]) => name === "nftables snat")![1].median;
+  const rows = summaries.map(([name, summary]) => [
+    name,
+    formatSummary(summary, 2),
+    (summary.median / peer).toFixed(2),
+    `${Math.max(0, (100 * losses.get(name)!) / (ROUNDS * packets)).toFixed(1)} %`,
+  ]);
+  console.log(
+    tableLines([[what, "Mpps: median (min–max)", "against nftables", "not arrived"], ...rows]).join("\n"),
+  );
+}
+
+report("packets of known flows", known, PACKETS);
+console.log();
+report("packets that each begin a TCP flow", fresh, NEW_FLOWS.sources * NEW_FLOWS.destinations);
