@@ -33,6 +33,7 @@ async function candidates(
   placement: Placement,
   host: string,
   server: string,
+  first: number,
 ): Promise<readonly (readonly [FlowEnds, FlowPath])[]> {
   const { portsPerSlot, addresses } = placement.spec;
   const inside = hostAddress(lab, host);
@@ -40,7 +41,7 @@ async function candidates(
   const { addressIndex, slot } = outboundSlotOf(inside, publics, portsPerSlot);
   const range = slotPorts(slot, portsPerSlot);
   const ends = Array.from({ length: CANDIDATES }, (_, i): FlowEnds => {
-    const port = FIRST_CANDIDATE + i;
+    const port = first + i;
     return {
       protocol: "tcp",
       host,
@@ -54,23 +55,25 @@ async function candidates(
   return ends.map((flow, i) => [flow, paths[i]!] as const);
 }
 
-/** For each endpoint a source port of each way to the web server; `skip` ports of that way are passed over. */
+/**
+ * For each endpoint a source port of each way to the web server, among the `CANDIDATES` from `first` on. Who chooses again chooses among others:
+ * outside ports rest after use, of other endpoints of the slot too.
+ */
 export async function choosePorts(
   lab: Lab,
   placement: Placement,
   hosts: readonly string[],
   server: string,
-  skip = 0,
+  first = FIRST_CANDIDATE,
 ): Promise<readonly PortChoice[]> {
   const choices: PortChoice[] = [];
   // Two endpoints of one slot that wanted the same outside port at a time would get others, and go other ways.
   const taken = new Set<string>();
   const publicOf = ({ public: { address, port } }: FlowEnds) => `${address}:${port}`;
   for (const host of hosts) {
-    const found = await candidates(lab, placement, host, server);
+    const found = await candidates(lab, placement, host, server, first);
     for (const way of WAYS) {
-      const free = found.filter(([flow, path]) => wayOf(path) === way && !taken.has(publicOf(flow)));
-      const chosen = free[skip];
+      const chosen = found.find(([flow, path]) => wayOf(path) === way && !taken.has(publicOf(flow)));
       if (!chosen) throw new NattoError("NotFound", `${host} has no ${way} source port among ${CANDIDATES}`);
       taken.add(publicOf(chosen[0]));
       choices.push({ host, way, localPort: chosen[0].inside.port });

@@ -25,8 +25,12 @@ import {
 
 const BODY_BYTES = 10_000_000;
 const UPLOAD_BYTES = 2_000_000;
+/** Far from those of the downloads, whose outside ports rest. */
+const UPLOAD_PORTS = 20_500;
 const PUBLIC = "203.0.113.0";
-const cloud = useCloud("traffic", { prepare: watchOutside });
+/** Whom no endpoint has ever sent anything to. */
+const STRANGER = "server2";
+const cloud = useCloud("traffic", { outsideHosts: 2, prepare: watchOutside });
 
 test("Bodies of 10 MB arrive intact at every endpoint, by way of the owner alone and by way of nodes that steer.", async () => {
   const lab = cloud();
@@ -64,7 +68,7 @@ test("Uploads arrive intact, direct and steered.", async () => {
     await placementOf(lab, "web"),
     hostsOf(lab, "endpoint").slice(0, 4),
     SERVER,
-    1,
+    UPLOAD_PORTS,
   );
   const uploads = await transferAll(lab, choices, { server: SERVER, bytes: UPLOAD_BYTES, upload: true });
   assert.equal(uploads.length, 8);
@@ -135,9 +139,12 @@ test("What nobody asked for is not let in, neither to a free port nor to one in 
       for (const port of [${used}, 60000])
         await new Promise((sent, failed) => socket.send("hello", port, "${PUBLIC}", (e) => (e ? failed(e) : sent())));
     setTimeout(() => process.exit(0), 500);`;
-  await run(lab, SERVER, "node", "--input-type=module", "-e", script);
+  await run(lab, STRANGER, "node", "--input-type=module", "-e", script);
   await counterGrows(lab, before, "drop_no_session", 2 * tries);
-  const [connection] = await httpRequests(lab, SERVER, { urls: [`http://${PUBLIC}:2000/`], timeoutMs: 1000 });
+  const [connection] = await httpRequests(lab, STRANGER, {
+    urls: [`http://${PUBLIC}:2000/`],
+    timeoutMs: 1000,
+  });
   assert.equal(connection?.status, undefined);
   await counterGrows(lab, before, "drop_no_session", 2 * tries + 1);
 });
