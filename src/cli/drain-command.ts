@@ -1,7 +1,7 @@
 /** `natto drain` and `natto undrain`: take a node out of service without breaking a flow, and put it back. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Command } from "commander";
-import { NattoError } from "../errors.ts";
+import { asNattoError, NattoError } from "../errors.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import type { Store } from "../store/store.ts";
 import { withConnection, withStore } from "./connection.ts";
@@ -38,10 +38,7 @@ export function drainCommand(): Command {
     .action(async (name: string, options: DrainOptions, self: Command) => {
       const seconds = options.deadline === undefined ? undefined : readDuration(options.deadline);
       await withStore(self, async (store) => {
-        const node = await getNode(store, name);
-        const { drainSeconds: _, ...spec } = node.spec;
-        const wanted = { ...spec, drain: true, ...(seconds === undefined ? {} : { drainSeconds: seconds }) };
-        await store.update<"GatewayNode">({ ...node, spec: wanted });
+        await declare(store, name, true, seconds);
         print(`node ${name} drains\n`);
         if (options.wait) await waitUntilDrained(store, name);
       });
@@ -54,12 +51,32 @@ export function undrainCommand(): Command {
     .argument("<node>", "name of the GatewayNode")
     .action(async (name: string, _: unknown, self: Command) => {
       await withStore(self, async (store) => {
-        const node = await getNode(store, name);
-        const { drainSeconds: _seconds, ...spec } = node.spec;
-        await store.update<"GatewayNode">({ ...node, spec: { ...spec, drain: false } });
+        await declare(store, name, false, undefined);
       });
       print(`node ${name} takes slots again\n`);
     });
+}
+
+/** The node's agent writes its status all the time, so a write may meet another version than was read. */
+const ATTEMPTS = 10;
+
+async function declare(
+  store: Store,
+  name: string,
+  drain: boolean,
+  seconds: number | undefined,
+): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const node = await getNode(store, name);
+    const { drainSeconds: _, ...spec } = node.spec;
+    const wanted = { ...spec, drain, ...(seconds === undefined ? {} : { drainSeconds: seconds }) };
+    try {
+      await store.update<"GatewayNode">({ ...node, spec: wanted });
+      return;
+    } catch (thrown) {
+      if (asNattoError(thrown).code !== "Conflict" || attempt === ATTEMPTS) throw thrown;
+    }
+  }
 }
 
 async function getNode(store: Store, name: string): Promise<GatewayNode> {

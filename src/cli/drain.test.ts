@@ -10,7 +10,7 @@ const UNTIL = new Date(NOW + 150_000).toISOString();
 type Phase = "shared" | "clearing" | "settled";
 
 function placement(owners: number[], phases: readonly Phase[] = []): Placement["spec"] {
-  const moves = phases.map((phase, slot) => ({ slot, from: 0, phase, until: UNTIL }));
+  const moves = phases.map((phase, slot) => ({ slot, from: 0, phase, since: UNTIL, until: UNTIL }));
   const placed = { address: "203.0.113.1", owners, backups: owners.map(() => NOBODY), moves };
   return { cell: "c1", pool: "p1", portsPerSlot: 1024, nodes: ["n1", "n2"], addresses: [placed] };
 }

@@ -23,7 +23,8 @@ export const slotMoveSchema = z.strictObject({
   /** The previous owner, as an index into `nodes`. */
   from: z.number().int().min(0),
   phase: z.enum(MOVE_PHASES),
-  /** When the phase ends at the latest, by the clock of the controller (RFC 3339). */
+  /** When the phase began, and when it ends at the latest by what is declared now; by the clock of the controller (RFC 3339). */
+  since: z.string(),
   until: z.string(),
 });
 

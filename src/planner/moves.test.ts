@@ -149,6 +149,18 @@ test("a node that joins takes its share, and nobody else's slots move; its own d
   assert.equal(plan(short).nextTurn, START + 30_000);
 });
 
+test("a shorter deadline holds for moves that are under way", () => {
+  const input = drained(begun(), "n2");
+  const moved = settle(input, plan(input), NAMES);
+  const shorter: PlanInput = {
+    ...moved,
+    now: START + 60_000,
+    cells: moved.cells.map((cell) => ({ ...cell, spec: { ...cell.spec, moves: { deadlineSeconds: 60 } } })),
+  };
+  assert.deepEqual(phases(plan(moved).placements.get(KEY)), ["shared"]);
+  assert.deepEqual(phases(plan(shorter).placements.get(KEY)), ["clearing"]);
+});
+
 test("an undrained node is given the slots back that it still has flows in", () => {
   const before = begun();
   const owners = slotTable(before.placements[0]?.spec, "owners");

@@ -84,40 +84,48 @@ function begin(
   owner: string,
   previous: string | undefined,
   current: NamedMove | undefined,
-  { now, limitMs }: MoveTimes,
+  times: MoveTimes,
 ): NamedMove | undefined {
-  if (current && current.phase !== "settled") {
-    // The ports are still those of the owner before the last one. If it is the owner again, only new flows were ever elsewhere.
-    if (current.from !== owner) return current;
-    return previous === undefined
-      ? undefined
-      : { slot, from: previous, phase: "settled", until: iso(now + limitMs(previous)) };
-  }
+  // The ports are still those of the owner before the last one. If it is the owner again, only new flows were ever elsewhere.
+  if (current && current.phase !== "settled" && current.from !== owner) return current;
   if (previous === undefined) return undefined;
-  return { slot, from: previous, phase: "shared", until: iso(now + limitMs(previous)) };
+  const isBack = current !== undefined && current.phase !== "settled";
+  return inPhase(isBack ? "settled" : "shared", slot, previous, times.now, times);
 }
 
-/** A slot in a move has kept its owner: it may be time for the next phase. */
+/** A slot in a move has kept its owner: it may be time for the next phase. A deadline that was changed holds for what is under way, too. */
 function turn(
   gateway: string,
   address: string,
   move: NamedMove | undefined,
-  { now, limitMs, isEmpty, hasLetGo }: MoveTimes,
+  times: MoveTimes,
 ): NamedMove | undefined {
   if (!move) return undefined;
-  const isOver = now >= Date.parse(move.until);
+  const { slot, from } = move;
+  const { now, isEmpty, hasLetGo } = times;
+  const current = inPhase(move.phase, slot, from, Date.parse(move.since), times);
+  const isOver = now >= Date.parse(current.until);
   switch (move.phase) {
     case "shared":
-      return isOver || isEmpty(move.from)
-        ? { ...move, phase: "clearing", until: iso(now + CLEARING_MS) }
-        : move;
+      return isOver || isEmpty(from) ? inPhase("clearing", slot, from, now, times) : current;
     case "clearing":
-      return isOver && hasLetGo(move.from, gateway, address, move.slot)
-        ? { ...move, phase: "settled", until: iso(now + limitMs(move.from)) }
-        : move;
+      return isOver && hasLetGo(from, gateway, address, slot)
+        ? inPhase("settled", slot, from, now, times)
+        : current;
     case "settled":
-      return isOver ? undefined : move;
+      return isOver ? undefined : current;
   }
+}
+
+function inPhase(
+  phase: SlotMove["phase"],
+  slot: number,
+  from: string,
+  since: number,
+  { limitMs }: MoveTimes,
+): NamedMove {
+  const lengthMs = phase === "clearing" ? CLEARING_MS : limitMs(from);
+  return { slot, from, phase, since: iso(since), until: iso(since + lengthMs) };
 }
 
 function iso(time: number): string {

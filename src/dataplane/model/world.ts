@@ -121,7 +121,7 @@ export function nodeConfigOf(
         address: formatAddress(publicAddress),
         owners: [...gateway.owners[i]!],
         backups: gateway.owners[i]!.map((owner) => (owner + 1) % world.nodes.length),
-        moves: (gateway.moves?.[i] ?? []).map((move) => ({ ...move, until: "" })),
+        moves: (gateway.moves?.[i] ?? []).map((move) => ({ ...move, since: "", until: "" })),
       })),
     })),
   };
