@@ -1,5 +1,5 @@
 /** The maps in the kernel: opened by their pins or made, and read and written as the entries of tables.ts. */
-import { existsSync, mkdirSync, statfsSync } from "node:fs";
+import { existsSync, mkdirSync, statfsSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { NattoError } from "../errors.ts";
 import { DEPENDENCES, type Dependence } from "../model/nat-behaviour.ts";
@@ -64,34 +64,87 @@ export function ensurePinFolder(folder: string): void {
 }
 
 /**
- * Opens the maps that are pinned. Throws when they do not fit the object (another version's layout, or another number of sessions):
- * they hold live sessions, so they are never thrown away without being told to.
+ * The maps that hold what packets have made, or give it its meaning: sessions refer to slots and gateways by the numbers in `addresses`. All
+ * others are written anew from the configuration, so that a map of another layout is replaced by an empty one.
  */
-export function openPinnedMaps(folder: string, maxSessions: number): Partial<Record<MapName, number>> {
+const LASTING: ReadonlySet<MapName> = new Set<MapName>([
+  "addresses",
+  "flows",
+  "records",
+  "free_records",
+  "sweeper",
+]);
+
+/**
+ * Opens the maps that are pinned. Throws when one that lasts does not fit the object (another version's layout, or another number of sessions):
+ * live sessions are never thrown away without being told to. When one of the others does not fit, none of them is reused: the program that is
+ * still attached goes on with the old ones, all together, until the new one takes its place.
+ */
+export function openPinnedMaps(
+  objectPath: string,
+  folder: string,
+  maxSessions: number,
+): Partial<Record<MapName, number>> {
+  const definitions = bpf.mapDefinitions(objectPath, MAP_NAMES);
   const pinned: Partial<Record<MapName, number>> = {};
+  let outdated = false;
   for (const name of MAP_NAMES) {
     const fd = bpf.openPin(join(folder, name));
     if (fd === undefined) continue;
-    pinned[name] = fd;
+    const found = bpf.mapInfo(fd);
     const factor = SIZED[name];
-    const found = bpf.mapInfo(fd).maxEntries;
-    if (factor && found !== factor * maxSessions) {
+    const misfit = misfitOf(found, definitions.get(name)!, factor !== undefined);
+    if (misfit && LASTING.has(name)) throw otherLayout(name, folder, misfit);
+    if (factor && found.maxEntries !== factor * maxSessions) {
+      const room = found.maxEntries / factor;
       throw new NattoError(
         "Environment",
-        `the pinned session table has room for ${found / factor} sessions, not ${maxSessions}; start with --max-sessions ${found / factor}, or remove it with 'natto agent --cleanup' (which ends all sessions)`,
+        `the pinned session table has room for ${room} sessions, not ${maxSessions}; start with --max-sessions ${room}, or remove it with 'natto agent --cleanup' (which ends all sessions)`,
       );
     }
+    pinned[name] = fd;
+    outdated ||= misfit !== undefined;
+  }
+  if (!outdated) return pinned;
+  for (const name of MAP_NAMES) {
+    const fd = pinned[name];
+    if (fd === undefined || LASTING.has(name)) continue;
+    bpf.closeFd(fd);
+    unlinkSync(join(folder, name));
+    delete pinned[name];
   }
   return pinned;
 }
 
-/** Loads the object on the pinned maps; those that are missing are made and pinned. */
+/** How a map differs from what the object declares; undefined when it fits. */
+function misfitOf(found: bpf.MapDefinition, wanted: bpf.MapDefinition, isSized: boolean): string | undefined {
+  const differences = [
+    ["bytes of a key", found.keySize, wanted.keySize],
+    ["bytes of a value", found.valueSize, wanted.valueSize],
+    ...(isSized ? [] : [["entries", found.maxEntries, wanted.maxEntries] as const]),
+  ] as const;
+  return (
+    differences
+      .filter(([, is, should]) => is !== should)
+      .map(([what, is, should]) => `${is} ${what} instead of ${should}`)
+      .join(", ") || undefined
+  );
+}
+
+function otherLayout(name: MapName, folder: string, misfit: string): NattoError {
+  return new NattoError(
+    "Environment",
+    `the pinned map '${name}' in ${folder} has another version's layout (${misfit}); this version cannot take its sessions over. Go back to the version that made it; or drain the node, run 'natto agent --cleanup' (which ends all sessions), and start this version`,
+  );
+}
+
+/** Loads the object on the pinned maps; those that are missing or of another layout are made, to be pinned later. */
 export function loadOnMaps(
   objectPath: string,
   folder: string,
   maxSessions: number,
 ): { object: bpf.LoadedObject; maps: KernelMaps } {
-  const reuse = openPinnedMaps(folder, maxSessions);
+  const reuse = openPinnedMaps(objectPath, folder, maxSessions);
   const sized = Object.entries(SIZED).filter(([name]) => !(name in reuse));
   const object = bpf.loadObject(objectPath, {
     reuse,

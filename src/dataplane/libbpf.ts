@@ -37,6 +37,9 @@ const c = {
     "void *bpf_object__find_program_by_name(void *object, const char *name)",
   ) as PointerFunction,
   mapFd: lib.func("int bpf_map__fd(void *map)") as IntFunction,
+  mapKeySize: lib.func("uint32_t bpf_map__key_size(void *map)") as IntFunction,
+  mapValueSize: lib.func("uint32_t bpf_map__value_size(void *map)") as IntFunction,
+  mapMaxEntries: lib.func("uint32_t bpf_map__max_entries(void *map)") as IntFunction,
   mapSetMaxEntries: lib.func("int bpf_map__set_max_entries(void *map, uint32_t entries)") as IntFunction,
   mapReuseFd: lib.func("int bpf_map__reuse_fd(void *map, int fd)") as IntFunction,
   programFd: lib.func("int bpf_program__fd(void *program)") as IntFunction,
@@ -164,6 +167,28 @@ function tryLoad(path: string, options: LoadOptions): LoadedObject | number {
     },
     close: () => void c.objectClose(object),
   };
+}
+
+/** A map as an object file declares it; sizes in bytes. */
+export type MapDefinition = Pick<MapInfo, "keySize" | "valueSize" | "maxEntries">;
+
+/** How an object file declares these maps; nothing is loaded. */
+export function mapDefinitions<N extends string>(
+  path: string,
+  names: readonly N[],
+): ReadonlyMap<N, MapDefinition> {
+  const object = checkPointer(c.objectOpen(path, null), `cannot open the BPF object ${path}`);
+  try {
+    return new Map(
+      names.map((name) => {
+        const map = checkPointer(c.findMap(object, name), `the BPF object has no map '${name}'`);
+        const [keySize, valueSize] = [c.mapKeySize(map), c.mapValueSize(map)];
+        return [name, { keySize, valueSize, maxEntries: c.mapMaxEntries(map) }];
+      }),
+    );
+  } finally {
+    c.objectClose(object);
+  }
 }
 
 /** The raw BTF (type information) of an object file. */

@@ -97,6 +97,47 @@ test("entries that somebody deleted or changed come back", async () => {
   });
 });
 
+/** Puts a map of another version in place of a pinned one. */
+function pinOtherLayout(name: string, valueSize: number): void {
+  const path = join(options.pinFolder, name);
+  const fd = pinned(name);
+  const { keySize, maxEntries } = bpf.mapInfo(fd);
+  bpf.closeFd(fd);
+  unlinkSync(path);
+  const sizes = ["key", `${keySize}`, "value", `${valueSize}`, "entries", `${maxEntries}`];
+  execFileSync("bpftool", ["map", "create", path, "type", "array", ...sizes, "name", name]);
+}
+
+test("maps of another version's layout are made anew from the configuration, and the sessions are taken over", async () => {
+  const key = Buffer.alloc(16, 7);
+  await withDataplane(async (dataplane) => {
+    await dataplane.ensure(CONFIG);
+    const flows = pinned("flows");
+    bpf.update(flows, key, Buffer.alloc(bpf.mapInfo(flows).valueSize));
+    bpf.closeFd(flows);
+  });
+  pinOtherLayout("slots", 4);
+  await withDataplane(async (dataplane) => {
+    await dataplane.ensure(CONFIG);
+    assert.deepEqual((await dataplane.ensure(CONFIG)).repairs, []);
+    const [slots, flows] = [pinned("slots"), pinned("flows")];
+    assert.equal(bpf.mapInfo(slots).valueSize, 12);
+    assert.ok(bpf.lookup(flows, key, bpf.mapInfo(flows).valueSize), "what the session table held is there");
+    bpf.closeFd(slots);
+    bpf.closeFd(flows);
+  });
+});
+
+test("a session table of another version's layout is refused, and what to do is told", async () => {
+  await withDataplane((dataplane) => dataplane.ensure(CONFIG).then(() => undefined));
+  pinOtherLayout("records", 8);
+  await assert.rejects(
+    withDataplane(async () => {}),
+    /map 'records' .* another version's layout \(8 bytes of a value instead of \d+\).*natto agent --cleanup/,
+  );
+  unlinkSync(join(options.pinFolder, "records"));
+});
+
 test("a program that somebody detached is attached again", async () => {
   await withDataplane(async (dataplane) => {
     await dataplane.ensure(CONFIG);
