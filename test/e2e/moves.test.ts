@@ -6,7 +6,7 @@ import { lostPackets, powerOff, summarizeLosses } from "../../src/demo/power-off
 import type { Lab } from "../../src/lab/lab.ts";
 import {
   assertNothingLost,
-  CELL_AND_POOL,
+  cellAndPool,
   counterGrows,
   counters,
   gatewayYaml,
@@ -58,8 +58,7 @@ async function phases(lab: Lab): Promise<Readonly<Record<string, number>>> {
 
 /** Ends the moves that are under way, and what begins from now on soon. */
 async function finishMoves(lab: Lab): Promise<void> {
-  const impatient = CELL_AND_POOL.replace("spec: {}", "spec: {moves: {deadlineSeconds: 1}}");
-  await natto(lab, ["apply", "-f", "-"], impatient);
+  await natto(lab, ["apply", "-f", "-"], cellAndPool({ moves: { deadlineSeconds: 1 } }));
   await until("no slot is in a move", async () => Object.keys(await phases(lab)).length === 0);
   await applied(lab);
 }
