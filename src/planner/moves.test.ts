@@ -130,6 +130,15 @@ test("a node that is gone has let go; one whose agent is only silent has not", (
   assert.deepEqual(phases(as("gone").placements.get(KEY)), ["settled"]);
 });
 
+test("the ports of a node that is gone are cleared at once, and it has no flows to keep", () => {
+  const before = begun();
+  const members = new Map([...allAlive(before.nodes), ["n2", "gone"] as const]);
+  assert.deepEqual(phases(plan({ ...before, members }).placements.get(KEY)), ["clearing"]);
+  const input = drained(before, "n2");
+  const shared = settle(input, plan(input), NAMES);
+  assert.deepEqual(phases(plan({ ...shared, members }).placements.get(KEY)), ["clearing"]);
+});
+
 test("a node that joins takes its share, and nobody else's slots move; its own deadline holds when it drains", () => {
   const before = begun();
   const grown = { ...before, nodes: [...before.nodes, node("n4")] };

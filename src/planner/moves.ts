@@ -21,6 +21,8 @@ export interface MoveTimes {
   readonly limitMs: (node: string) => number;
   /** Whether the node has no sessions left in slots that are not its own any more. */
   readonly isEmpty: (node: string) => boolean;
+  /** Whether the node neither reports nor forwards. */
+  readonly isGone: (node: string) => boolean;
   /** Whether the node is sure not to hold the slot of this gateway (`namespace/name`): it applied a configuration that says so, or it is gone. */
   readonly hasLetGo: (node: string, gateway: string, address: string, slot: number) => boolean;
 }
@@ -90,7 +92,9 @@ function begin(
   if (current && current.phase !== "settled" && current.from !== owner) return current;
   if (previous === undefined) return undefined;
   const isBack = current !== undefined && current.phase !== "settled";
-  return inPhase(isBack ? "settled" : "shared", slot, previous, times.now, times);
+  // The flows of a node that is gone are broken. If it was only cut off it finds on its return that its sessions do not count any more.
+  const first = times.isGone(previous) ? "clearing" : "shared";
+  return inPhase(isBack ? "settled" : first, slot, previous, times.now, times);
 }
 
 /** A slot in a move has kept its owner: it may be time for the next phase. A deadline that was changed holds for what is under way, too. */
@@ -102,12 +106,12 @@ function turn(
 ): NamedMove | undefined {
   if (!move) return undefined;
   const { slot, from } = move;
-  const { now, isEmpty, hasLetGo } = times;
+  const { now, isEmpty, isGone, hasLetGo } = times;
   const current = inPhase(move.phase, slot, from, Date.parse(move.since), times);
   const isOver = now >= Date.parse(current.until);
   switch (move.phase) {
     case "shared":
-      return isOver || isEmpty(from) ? inPhase("clearing", slot, from, now, times) : current;
+      return isOver || isEmpty(from) || isGone(from) ? inPhase("clearing", slot, from, now, times) : current;
     case "clearing":
       return isOver && hasLetGo(from, gateway, address, slot)
         ? inPhase("settled", slot, from, now, times)
@@ -164,6 +168,7 @@ export function moveTimes(
   };
   return {
     now,
+    isGone,
     limitMs(name) {
       const spec = declared.get(name)?.spec;
       const own = spec?.drain ? spec.drainSeconds : undefined;
