@@ -1,6 +1,6 @@
 /**
  * Runs test files with node's test runner: `run-tests.ts [--only TEXT] [--timeout SECONDS] [--once] FILE|FOLDER…` (all of them if none is
- * given; a file may take 300 seconds). Files run one after the other, since several of them build network namespaces on the same machine.
+ * given; a file may take 600 seconds). Files run one after the other, since several of them build network namespaces on the same machine.
  * A file in which something failed runs once more at the end, unless told `--once`, and what then passes is named as unsteady: it
  * deserves a look, but a busy machine must not stop a change. Reports as it goes, and closes with the line `N passed, N failed`, alone.
  * Exits 1 when a test failed or none ran.
@@ -14,7 +14,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     only: { type: "string" },
-    timeout: { type: "string", default: "300" },
+    timeout: { type: "string", default: "600" },
     once: { type: "boolean", default: false },
   },
 });
