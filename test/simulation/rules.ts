@@ -81,7 +81,7 @@ export function forwards({ network }: World, machine: Machine): boolean {
 interface Contacts {
   look(): void;
   inTouch(name: string): boolean;
-  /** For how long its agent has not heard the store. */
+  /** For how long its agent has not run, or has been cut off from the store. */
   awayForMs(name: string): number;
   /** Since when somebody in touch has seen it without a break; undefined: nobody does. */
   seenSince(name: string): number | undefined;
@@ -97,8 +97,11 @@ function watchContacts(world: World): Contacts {
   const steadySince = new Map<string, number>();
   const awaySince = new Map<string, number>();
   const runs = ({ agent }: Machine): boolean => (agent()?.running() ?? false) && network.isCalm();
-  const hearsStore = (machine: Machine): boolean =>
-    runs(machine) && network.reaches(machine.name, STORE) && network.reaches(STORE, machine.name);
+  const isConnected = ({ name }: Machine): boolean =>
+    network.reaches(name, STORE) && network.reaches(STORE, name);
+  const hearsStore = (machine: Machine): boolean => runs(machine) && isConnected(machine);
+  // A network that loses or delays something is no silence: what is planned meanwhile is heard of.
+  const isAway = (machine: Machine): boolean => !machine.agent()?.running() || !isConnected(machine);
   const note = (since: Map<string, number>, name: string, holds: boolean): void => {
     if (!holds) since.delete(name);
     else if (!since.has(name)) since.set(name, time.now());
@@ -112,7 +115,7 @@ function watchContacts(world: World): Contacts {
     look: () => {
       for (const machine of machines) {
         note(touchedSince, machine.name, hearsStore(machine));
-        note(awaySince, machine.name, !touchedSince.has(machine.name));
+        note(awaySince, machine.name, isAway(machine));
         note(steadySince, machine.name, runs(machine) && machine.programmed() !== undefined);
       }
       for (const machine of machines) {
