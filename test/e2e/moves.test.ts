@@ -56,9 +56,6 @@ async function phases(lab: Lab): Promise<Readonly<Record<string, number>>> {
   return counts;
 }
 
-/** Packets of a flow in a second. */
-const MOST_LOST = LOAD.rate;
-
 /** Ends the moves that are under way, and what begins from now on soon. */
 async function finishMoves(lab: Lab): Promise<void> {
   await natto(lab, ["apply", "-f", "-"], cellAndPool({ moves: { deadlineSeconds: 1 } }));
@@ -110,8 +107,10 @@ test("A drain with a deadline ends: the ports change hands, nothing is left on t
   await applied(lab);
 });
 
-test("Every process is restarted, one after the other, and every node takes its maps over: no flow breaks.", async () => {
+test("Every process is restarted, one after the other, and every node takes its maps over: nothing is lost.", async () => {
   const lab = cloud();
+  // Flows that begin while a move's short deadline runs would be cut when it passes.
+  await finishMoves(lab);
   const report = await whileProbing(lab, LOAD, async () => {
     for (const node of hostsOf(lab, "node")) {
       await killHard(lab, node, "agent");
@@ -123,16 +122,7 @@ test("Every process is restarted, one after the other, and every node takes its 
     await serverAnswers(lab);
     await nothingFor(1);
   });
-  // Where all nodes share two cores, one that starts can keep another's answers from its peers for as long as they wait for them; then
-  // that one's flows pause until it is believed again.
-  for (const { host, report: r } of report.flows) {
-    assert(lostPackets(r) <= MOST_LOST, `${host} ${r.outside[0]}: ${lostPackets(r)} of ${r.sent} lost`);
-    assert.equal(r.outside.length, 1, `${host} ${r.outside.join(" ")}`);
-  }
-  assert.deepEqual(
-    report.tcp.flatMap(({ broken }) => (broken ? [broken.reason] : [])),
-    [],
-  );
+  assertNothingLost(report);
 });
 
 test("With the control plane gone a node loses its power: others' flows go on, and its endpoints are served by the backups within a moment.", async () => {
