@@ -4,6 +4,7 @@ import { describe, type TestContext, test } from "node:test";
 import { NattoError } from "../errors.ts";
 import { cell, rejectsWith, until } from "../store/fixtures.ts";
 import type { Store } from "../store/store.ts";
+import { interceptCalls } from "../store/testing/intercepted-store.ts";
 import type { Election } from "./election.ts";
 
 export interface ElectionSetup {
@@ -82,22 +83,8 @@ export function contractOfElections(driver: string, open: OpenElections): void {
 export function mutable(store: Store): { readonly store: Store; mute(muted: boolean): void } {
   let muted = false;
   const away = (): NattoError => new NattoError("Unavailable", "the candidate is mute");
-  const guarded = (inner: Store): Store => {
-    const call = <T>(work: () => Promise<T>): Promise<T> => (muted ? Promise.reject(away()) : work());
-    return {
-      ...inner,
-      get: (key) => call(() => inner.get(key)),
-      list: (selection) => call(() => inner.list(selection)),
-      create: (draft) => call(() => inner.create(draft)),
-      update: (draft) => call(() => inner.update(draft)),
-      updateStatus: (draft) => call(() => inner.updateStatus(draft)),
-      delete: (key, version) => call(() => inner.delete(key, version)),
-      commit: (changes) => call(() => inner.commit(changes)),
-      fenced: (fence) => guarded(inner.fenced(fence)),
-    };
-  };
   return {
-    store: guarded(store),
+    store: interceptCalls(store, (work) => (muted ? Promise.reject(away()) : work())),
     mute: (on) => {
       muted = on;
     },

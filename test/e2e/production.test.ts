@@ -62,9 +62,9 @@ async function stepsOf(page: string): Promise<readonly Step[]> {
 const TLS = "/etc/natto/tls";
 /** "Bring …": what the page tells people to carry to the nodes, from where to where. */
 const CARRIED = [
-  ["/root/natto-ca/ca.pem", "ca.pem"],
-  ["/root/natto-ca/agent-NODE.pem", "agent.pem"],
-  ["/root/natto-ca/agent-NODE.key", "agent.key"],
+  ["/etc/natto/ca/ca.pem", "ca.pem"],
+  ["/etc/natto/ca/agent-NODE.pem", "agent.pem"],
+  ["/etc/natto/ca/agent-NODE.key", "agent.key"],
   [`${TLS}/consul.pem`, "consul.pem"],
   [`${TLS}/consul.key`, "consul.key"],
   [`${TLS}/gossip.key`, "gossip.key"],

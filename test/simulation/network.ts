@@ -3,6 +3,7 @@ import { NattoError } from "../../src/errors.ts";
 import type { Kind } from "../../src/model/kinds.ts";
 import { pause } from "../../src/store/pause.ts";
 import type { Selection, Store, WatchEvent } from "../../src/store/store.ts";
+import { interceptCalls } from "../../src/store/testing/intercepted-store.ts";
 import type { Random } from "../chaos/random.ts";
 import type { SimProcess } from "./virtual-time.ts";
 
@@ -107,14 +108,8 @@ export function remoteStore(store: Store, place: string, { clock }: SimProcess, 
   }
 
   const remote = (inner: Store): Store => ({
+    ...interceptCalls(inner, call),
     description: "simulated:",
-    get: (key) => call(() => inner.get(key)),
-    list: (selection) => call(() => inner.list(selection)),
-    create: (draft) => call(() => inner.create(draft)),
-    update: (draft) => call(() => inner.update(draft)),
-    updateStatus: (draft) => call(() => inner.updateStatus(draft)),
-    delete: (key, version) => call(() => inner.delete(key, version)),
-    commit: (changes) => call(() => inner.commit(changes)),
     fenced: (fence) => remote(inner.fenced(fence)),
     watch,
     close: async () => {},
