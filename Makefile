@@ -30,7 +30,7 @@ test: setup ## Run all tests (root: they build network namespaces)
 	@$(NODE) scripts/run-tests.ts
 
 outages: setup ## The etcd driver through killed, paused and full members; not part of `test`, since it depends on time
-	@$(NODE) scripts/run-tests.ts src/store/etcd-outages.suite.ts test/e2e/control-plane.suite.ts
+	@$(NODE) scripts/run-tests.ts src/store/etcd-outages.suite.ts
 
 chaos: setup ## Break things at random for ten minutes under traffic, then check everything. SECONDS=n, SEED=n
 	@NATTO_CHAOS_SECONDS=$(or $(SECONDS),600) $(if $(SEED),NATTO_CHAOS_SEED=$(SEED)) \

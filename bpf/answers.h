@@ -39,6 +39,15 @@ static __always_inline void turn_around(struct ethhdr *answer, const struct ethh
 	answer->h_proto = bpf_htons(ETH_P_IP);
 }
 
+/*
+ * Sends a packet back out of the interface that it came from. By a redirect: what a veth interface is told to send with XDP_TX waits for the
+ * next packet, unless a program is attached to the other end, too.
+ */
+static __always_inline int send_back(const struct xdp_md *ctx)
+{
+	return bpf_redirect(ctx->ingress_ifindex, 0);
+}
+
 struct reset {
 	struct ethhdr eth;
 	struct iphdr ip;
@@ -101,7 +110,7 @@ static __always_inline int answer_reset(struct xdp_md *ctx, const struct packet 
 	if (bpf_xdp_adjust_tail(ctx, (int)sizeof(answer) - (int)p->length))
 		return XDP_DROP;
 	count(RESETS_SENT, p->length);
-	return XDP_TX;
+	return send_back(ctx);
 }
 
 #define QUOTE_LENGTH (sizeof(struct iphdr) + 8)	/* what RFC 792 asks for */
@@ -162,7 +171,7 @@ static __always_inline int answer_unreachable(struct xdp_md *ctx, const struct p
 		return XDP_DROP;
 	*u = answer;
 	count(sent, length);
-	return XDP_TX;
+	return send_back(ctx);
 }
 
 /* Path MTU discovery (RFC 1191): a packet that may not be fragmented and does not fit is answered with how much would fit. */

@@ -222,7 +222,8 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 }
 
 /* Sends a peer's probe back to where it came from. */
-static __always_inline int answer_probe(struct ethhdr *eth, struct iphdr *ip, struct udphdr *udp, __u32 length)
+static __always_inline int answer_probe(const struct xdp_md *ctx, struct ethhdr *eth, struct iphdr *ip, struct udphdr *udp,
+					__u32 length)
 {
 	struct ethhdr question = *eth;
 	__be32 address = ip->saddr;
@@ -235,7 +236,7 @@ static __always_inline int answer_probe(struct ethhdr *eth, struct iphdr *ip, st
 	udp->dest = port;
 	udp->check = 0;
 	count(PROBES_ANSWERED, length);
-	return XDP_TX;
+	return send_back(ctx);
 }
 
 enum unwrapped { BAD_WRAP, PROBE, INNER_PACKET };

@@ -206,7 +206,7 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 		case PROBE:
 			if (!config->programmed)
 				return drop(DROP_BAD_WRAP, p.length);
-			return answer_probe(p.eth, p.ip, p.l4, p.length);
+			return answer_probe(ctx, p.eth, p.ip, p.l4, p.length);
 		case INNER_PACKET:
 			break;
 		}

@@ -48,7 +48,7 @@ function tally(counters: readonly Counter[]): Partial<Record<Counter, number>> {
 /** What the model says about an arrival, in the form in which the program's answer is read. */
 function expected({ outcome }: Extract<Event, { kind: "packet" }>) {
   return {
-    verdict: outcome.verdict.kind,
+    verdict: outcome.verdict.kind === "return" ? "redirect" : outcome.verdict.kind,
     packet: outcome.packet?.toString("hex"),
     counters: tally(outcome.counters),
   };

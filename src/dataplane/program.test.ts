@@ -133,7 +133,7 @@ const TABLE: readonly Row[] = [
   {
     name: "the middle of an unknown connection",
     frame: segment(ack),
-    verdict: "transmit",
+    verdict: "redirect",
     counters: { drop_not_syn: 1, resets_sent: 1 },
     out: `${remote} ${endpoint} 443 5000 ttl 64`,
   },

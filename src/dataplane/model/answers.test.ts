@@ -37,7 +37,7 @@ function answerTo(flags: number) {
 test("the middle of an unknown connection is answered with a reset that the client must believe", () => {
   for (const flags of [ack, ack | psh, ack | fin, syn | ack]) {
     const { outcome, question, answer } = answerTo(flags);
-    assert.deepEqual(outcome.verdict, { kind: "transmit" });
+    assert.deepEqual(outcome.verdict, { kind: "return" });
     assert.deepEqual(outcome.counters, ["drop_not_syn", "resets_sent"]);
     assert.equal(answer?.flags, rst);
     assert.equal(answer?.sequence, question.acknowledgement, "RFC 5961 takes no other sequence number");

@@ -78,7 +78,7 @@ function endOf({ verdict, packet }: Outcome, node: number): End {
       return { kind: "kernel", node, packet: packet! };
     case "redirect":
       return { kind: "left", node, ifindex: verdict.ifindex, packet: packet! };
-    case "transmit":
+    case "return":
       throw new Error("only probes are sent back, and nobody here sends any");
   }
 }

@@ -204,5 +204,5 @@ test("the scenarios reach every counter and every verdict", () => {
   }
   // The model keeps no log, so it loses nothing of one.
   assert.deepEqual([...counted].sort(), COUNTERS.filter((counter) => counter !== "log_lost").sort());
-  assert.deepEqual([...verdicts].sort(), ["drop", "kernel", "redirect", "transmit"]);
+  assert.deepEqual([...verdicts].sort(), ["drop", "kernel", "redirect", "return"]);
 });

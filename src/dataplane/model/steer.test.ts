@@ -190,7 +190,7 @@ function probe(source: number): Buffer {
 test("a peer's probe is answered from where it came, and leaves no trace", () => {
   const node = newBench();
   const { verdict, counters, packet } = node.receive(probe(PEER));
-  assert.deepEqual([verdict, counters], [{ kind: "transmit" }, ["probes_answered"]]);
+  assert.deepEqual([verdict, counters], [{ kind: "return" }, ["probes_answered"]]);
   assert.ok(checksumsValid(packet!));
   const answer = parsePacket(packet!);
   assert.ok(answer.ok && answer.packet.transport.kind === "udp");

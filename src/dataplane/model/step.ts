@@ -42,12 +42,12 @@ export interface Arrival {
   readonly route: RouteLookup;
 }
 
-/** XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX. */
+/** `kernel` is XDP_PASS; `redirect` is XDP_REDIRECT, and so is `return`: back out of the interface that the packet came from. */
 export type Verdict =
   | { readonly kind: "drop"; readonly counter: DropCounter }
   | { readonly kind: "kernel" }
   | { readonly kind: "redirect"; readonly ifindex: number }
-  | { readonly kind: "transmit" };
+  | { readonly kind: "return" };
 
 export interface Outcome {
   readonly state: State;
@@ -101,7 +101,7 @@ function receiveWrapped(config: ModelConfig, state: State, arrival: Arrival, out
   if (content.kind === "probe") {
     return {
       state,
-      verdict: { kind: "transmit" },
+      verdict: { kind: "return" },
       packet: content.answer,
       counters: ["probes_answered"],
     };
@@ -333,7 +333,7 @@ function counted(counter: Counter, outcome: Outcome): Outcome {
 
 /** What is dropped, and answered toward where it came from. */
 function answered(state: State, answer: Buffer, reason: DropCounter, sent: Counter): Outcome {
-  return { state, verdict: { kind: "transmit" }, packet: answer, counters: [reason, sent] };
+  return { state, verdict: { kind: "return" }, packet: answer, counters: [reason, sent] };
 }
 
 function kernel(state: State, packet: Buffer): Outcome {
