@@ -5,8 +5,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { tableLines } from "../src/cli/table.ts";
-import { loadOnMaps } from "../src/dataplane/kernel-maps.ts";
 import * as bpf from "../src/dataplane/libbpf.ts";
+import { loadOnMaps } from "../src/dataplane/pinned-maps.ts";
 import { enterSandbox, ip } from "../src/dataplane/testing/sandbox.ts";
 import { cleanupDataplane, openDataplane } from "../src/dataplane/xdp-dataplane.ts";
 import { DEFAULT_BEHAVIOUR, type NatBehaviour, NO_LIMITS } from "../src/model/nat-behaviour.ts";

@@ -3,6 +3,9 @@
  * The maps, and the structures in them. The agent reads these layouts from the object's BTF (src/dataplane/btf.ts), so a change
  * here needs none there; docs/dataplane.md says what each is for. Addresses and ports are in network byte order unless a
  * comment says otherwise; times are nanoseconds of the kernel's coarse monotonic clock plus config.clock_offset.
+ *
+ * Other versions meet these maps: they take them over when all members of keys and values are the same by name, type and place
+ * (src/dataplane/pinned-maps.ts). So a member that comes to mean something else needs another name.
  */
 #pragma once
 #include <linux/bpf.h>

@@ -31,6 +31,7 @@ interface AgentFlags {
   readonly observeTokenFile?: string;
   readonly sessionLog: string;
   readonly sessionLogRate: number;
+  readonly check?: true;
   readonly cleanup?: true;
 }
 
@@ -67,10 +68,12 @@ export function agentCommand(): Command {
     .option("--session-log-rate <n>", "at most so many lines a second", parseRate, DEFAULT_LOG_RATE)
     .option("--observe-token-file <file>", "who reads them must show the token that is in this file")
     .addOption(new Option("--log-level <level>", "what is logged").choices(LOG_LEVELS).default("info"))
+    .option("--check", "tell whether this version can take over from the agent that runs here, and exit")
     .option("--cleanup", "remove all that an agent made on this machine, and exit")
     .addHelpText("after", HELP)
     .action(async (flags: AgentFlags) => {
-      await (flags.cleanup ? cleanUp(flags) : run(flags));
+      if (flags.check) await checkTakeover(flags);
+      else await (flags.cleanup ? cleanUp(flags) : run(flags));
     });
 }
 
@@ -78,6 +81,7 @@ const HELP = `
 Examples:
   natto agent --node node-a --cell main --store http://192.0.2.1:7474 \\
     --address 10.255.0.1 --inside eth1 --outside eth2 --label topology.natto.dev/zone=rack-1
+  natto agent --check          (of the new version, before an upgrade)
   natto agent --cleanup
 
 Stopping, killing or upgrading the agent does not stop the forwarding; --cleanup does.`;
@@ -129,6 +133,11 @@ async function observation(
   const { readToken } = await import("../sight/token.ts");
   const knownAs = listen.host === "0.0.0.0" ? await addressToward(store) : listen.host;
   return { observe: { ...listen, knownAs, token: file === undefined ? undefined : readToken(file) } };
+}
+
+async function checkTakeover({ pinFolder, maxSessions }: AgentFlags): Promise<void> {
+  const { previewTakeover } = await import("../dataplane/xdp-dataplane.ts");
+  for (const line of previewTakeover({ pinFolder, maxSessions })) process.stdout.write(`${line}\n`);
 }
 
 async function cleanUp({ pinFolder, stateFolder }: AgentFlags): Promise<void> {

@@ -31,13 +31,24 @@ export interface Layouts {
 }
 
 const INT = 1;
-const ARRAY = 3;
-const STRUCT = 4;
-const ENUM = 6;
-const TYPEDEF = 8;
-const MODIFIERS = [TYPEDEF, 9, 10, 11, 18]; // typedef, volatile, const, restrict, type_tag
+export const ARRAY = 3;
+export const STRUCT = 4;
+export const UNION = 5;
+export const ENUM = 6;
+export const TYPEDEF = 8;
+/** Kinds that only say something about another type: typedef, volatile, const, restrict, type_tag. */
+export const MODIFIERS: readonly number[] = [TYPEDEF, 9, 10, 11, 18];
 
-interface BtfType {
+/** All types of an object or a map. */
+export interface Btf {
+  readonly raw: Buffer;
+  /** By number; 0 is void. */
+  readonly types: readonly BtfType[];
+  /** The string at an offset of the string section. */
+  text(at: number): string;
+}
+
+export interface BtfType {
   readonly kind: number;
   readonly name: string;
   readonly vlen: number;
@@ -54,7 +65,10 @@ function extraBytes(kind: number, vlen: number): number {
   return fixed[kind] ?? (perMember[kind] ?? 0) * vlen;
 }
 
-function readTypes(raw: Buffer): BtfType[] {
+/** Reads raw BTF; throws when it is none. */
+export function readTypes(raw: Buffer): Btf {
+  if (raw.readUInt16LE(0) !== 0xeb9f)
+    throw new NattoError("Environment", "the dataplane object has no BTF; build it with 'make bpf'");
   const headerLength = raw.readUInt32LE(4);
   const [typeOffset, typeLength, stringOffset] = [8, 12, 16].map((at) => raw.readUInt32LE(at)) as [
     number,
@@ -79,17 +93,12 @@ function readTypes(raw: Buffer): BtfType[] {
     });
     at += 12 + extraBytes(kind, vlen);
   }
-  return types;
+  return { raw, types, text };
 }
 
 /** Parses the raw BTF of an object file. */
 export function parseBtf(raw: Buffer): Layouts {
-  if (raw.readUInt16LE(0) !== 0xeb9f)
-    throw new NattoError("Environment", "the dataplane object has no BTF; build it with 'make bpf'");
-  const types = readTypes(raw);
-  const headerLength = raw.readUInt32LE(4);
-  const strings = headerLength + raw.readUInt32LE(16);
-  const text = (at: number): string => raw.toString("utf8", strings + at, raw.indexOf(0, strings + at));
+  const { types, text } = readTypes(raw);
   const resolve = (id: number): BtfType => {
     let type = types[id]!;
     while (MODIFIERS.includes(type.kind)) type = types[type.sizeOrType]!;

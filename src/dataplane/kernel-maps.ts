@@ -1,7 +1,4 @@
-/** The maps in the kernel: opened by their pins or made, and read and written as the entries of tables.ts. */
-import { existsSync, mkdirSync, statfsSync, unlinkSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { NattoError } from "../errors.ts";
+/** The maps in the kernel, read and written as the entries of tables.ts. */
 import { DEPENDENCES, type Dependence } from "../model/nat-behaviour.ts";
 import { swap16, swap32 } from "./btf.ts";
 import type { Codecs, ConfigRow, SweeperRow } from "./layouts.ts";
@@ -32,131 +29,12 @@ export const MAP_NAMES = [
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 
-/** Maps whose size is the number of sessions, and how many entries each has per session. */
-const SIZED: Partial<Record<MapName, number>> = { flows: 2, records: 1, free_records: 1, endpoints: 1 };
-
-const BPF_FS_MAGIC = 0xcafe4a11;
-
 export interface KernelMap {
   readonly fd: number;
   readonly info: bpf.MapInfo;
 }
 
 export type KernelMaps = Readonly<Record<MapName, KernelMap>>;
-
-/** Makes the folder for the pins; throws when it is not on a BPF file system, or when libbpf could not use it. */
-export function ensurePinFolder(folder: string): void {
-  if (folder.includes(".")) {
-    throw new NattoError(
-      "Environment",
-      `the pin folder ${folder} has a '.' in its path, which libbpf cannot use; choose another`,
-    );
-  }
-  const parent = existsSync(folder) ? folder : dirname(folder);
-  const type = existsSync(parent) ? statfsSync(parent).type : 0;
-  if (type >>> 0 !== BPF_FS_MAGIC) {
-    throw new NattoError(
-      "Environment",
-      `${parent} is not on a BPF file system; mount one ('mount -t bpf bpf ${parent}') or choose another pin folder`,
-    );
-  }
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-}
-
-/**
- * The maps that hold what packets have made, or give it its meaning: sessions refer to slots and gateways by the numbers in `addresses`. All
- * others are written anew from the configuration, so that a map of another layout is replaced by an empty one.
- */
-const LASTING: ReadonlySet<MapName> = new Set<MapName>([
-  "addresses",
-  "flows",
-  "records",
-  "free_records",
-  "sweeper",
-]);
-
-/**
- * Opens the maps that are pinned. Throws when one that lasts does not fit the object (another version's layout, or another number of sessions):
- * live sessions are never thrown away without being told to. When one of the others does not fit, none of them is reused: the program that is
- * still attached goes on with the old ones, all together, until the new one takes its place.
- */
-export function openPinnedMaps(
-  objectPath: string,
-  folder: string,
-  maxSessions: number,
-): Partial<Record<MapName, number>> {
-  const definitions = bpf.mapDefinitions(objectPath, MAP_NAMES);
-  const pinned: Partial<Record<MapName, number>> = {};
-  let outdated = false;
-  for (const name of MAP_NAMES) {
-    const fd = bpf.openPin(join(folder, name));
-    if (fd === undefined) continue;
-    const found = bpf.mapInfo(fd);
-    const factor = SIZED[name];
-    const misfit = misfitOf(found, definitions.get(name)!, factor !== undefined);
-    if (misfit && LASTING.has(name)) throw otherLayout(name, folder, misfit);
-    if (factor && found.maxEntries !== factor * maxSessions) {
-      const room = found.maxEntries / factor;
-      throw new NattoError(
-        "Environment",
-        `the pinned session table has room for ${room} sessions, not ${maxSessions}; start with --max-sessions ${room}, or remove it with 'natto agent --cleanup' (which ends all sessions)`,
-      );
-    }
-    pinned[name] = fd;
-    outdated ||= misfit !== undefined;
-  }
-  if (!outdated) return pinned;
-  for (const name of MAP_NAMES) {
-    const fd = pinned[name];
-    if (fd === undefined || LASTING.has(name)) continue;
-    bpf.closeFd(fd);
-    unlinkSync(join(folder, name));
-    delete pinned[name];
-  }
-  return pinned;
-}
-
-/** How a map differs from what the object declares; undefined when it fits. */
-function misfitOf(found: bpf.MapDefinition, wanted: bpf.MapDefinition, isSized: boolean): string | undefined {
-  const differences = [
-    ["bytes of a key", found.keySize, wanted.keySize],
-    ["bytes of a value", found.valueSize, wanted.valueSize],
-    ...(isSized ? [] : [["entries", found.maxEntries, wanted.maxEntries] as const]),
-  ] as const;
-  return (
-    differences
-      .filter(([, is, should]) => is !== should)
-      .map(([what, is, should]) => `${is} ${what} instead of ${should}`)
-      .join(", ") || undefined
-  );
-}
-
-function otherLayout(name: MapName, folder: string, misfit: string): NattoError {
-  return new NattoError(
-    "Environment",
-    `the pinned map '${name}' in ${folder} has another version's layout (${misfit}); this version cannot take its sessions over. Go back to the version that made it; or drain the node, run 'natto agent --cleanup' (which ends all sessions), and start this version`,
-  );
-}
-
-/** Loads the object on the pinned maps; those that are missing or of another layout are made, to be pinned later. */
-export function loadOnMaps(
-  objectPath: string,
-  folder: string,
-  maxSessions: number,
-): { object: bpf.LoadedObject; maps: KernelMaps } {
-  const reuse = openPinnedMaps(objectPath, folder, maxSessions);
-  const sized = Object.entries(SIZED).filter(([name]) => !(name in reuse));
-  const object = bpf.loadObject(objectPath, {
-    reuse,
-    maxEntries: Object.fromEntries(sized.map(([name, factor]) => [name, factor * maxSessions])),
-  });
-  for (const fd of Object.values(reuse)) bpf.closeFd(fd);
-  const entries = MAP_NAMES.map((name) => {
-    const fd = object.mapFd(name);
-    return [name, { fd, info: bpf.mapInfo(fd) }] as const;
-  });
-  return { object, maps: Object.fromEntries(entries) as Record<MapName, KernelMap> };
-}
 
 export function uint32Key(value: number): Buffer {
   const key = Buffer.alloc(4);

@@ -39,11 +39,14 @@ const c = {
   mapFd: lib.func("int bpf_map__fd(void *map)") as IntFunction,
   mapKeySize: lib.func("uint32_t bpf_map__key_size(void *map)") as IntFunction,
   mapValueSize: lib.func("uint32_t bpf_map__value_size(void *map)") as IntFunction,
+  mapKeyType: lib.func("uint32_t bpf_map__btf_key_type_id(void *map)") as IntFunction,
+  mapValueType: lib.func("uint32_t bpf_map__btf_value_type_id(void *map)") as IntFunction,
   mapMaxEntries: lib.func("uint32_t bpf_map__max_entries(void *map)") as IntFunction,
   mapSetMaxEntries: lib.func("int bpf_map__set_max_entries(void *map, uint32_t entries)") as IntFunction,
   mapReuseFd: lib.func("int bpf_map__reuse_fd(void *map, int fd)") as IntFunction,
   programFd: lib.func("int bpf_program__fd(void *program)") as IntFunction,
   btfParse: lib.func("void *btf__parse_elf(const char *path, void *ext)") as PointerFunction,
+  btfOfKernel: lib.func("void *btf__load_from_kernel_by_id(uint32_t id)") as PointerFunction,
   btfRaw: lib.func("void *btf__raw_data(void *btf, void *size)") as PointerFunction,
   btfFree: lib.func("void btf__free(void *btf)") as PointerFunction,
   lookup: lib.func("int bpf_map_lookup_elem(int fd, void *key, void *value)") as IntFunction,
@@ -169,8 +172,11 @@ function tryLoad(path: string, options: LoadOptions): LoadedObject | number {
   };
 }
 
-/** A map as an object file declares it; sizes in bytes. */
-export type MapDefinition = Pick<MapInfo, "keySize" | "valueSize" | "maxEntries">;
+/** A map as an object file declares it; sizes in bytes. Types are numbers in the object's BTF, 0 where nothing is said. */
+export interface MapDefinition extends Pick<MapInfo, "keySize" | "valueSize" | "maxEntries"> {
+  readonly keyType: number;
+  readonly valueType: number;
+}
 
 /** How an object file declares these maps; nothing is loaded. */
 export function mapDefinitions<N extends string>(
@@ -183,7 +189,8 @@ export function mapDefinitions<N extends string>(
       names.map((name) => {
         const map = checkPointer(c.findMap(object, name), `the BPF object has no map '${name}'`);
         const [keySize, valueSize] = [c.mapKeySize(map), c.mapValueSize(map)];
-        return [name, { keySize, valueSize, maxEntries: c.mapMaxEntries(map) }];
+        const [keyType, valueType] = [c.mapKeyType(map), c.mapValueType(map)];
+        return [name, { keySize, valueSize, maxEntries: c.mapMaxEntries(map), keyType, valueType }];
       }),
     );
   } finally {
@@ -193,9 +200,27 @@ export function mapDefinitions<N extends string>(
 
 /** The raw BTF (type information) of an object file. */
 export function readBtf(path: string): Buffer {
-  const btf = checkPointer(c.btfParse(path, null), `cannot read the BTF of ${path}`);
+  return rawBtf(checkPointer(c.btfParse(path, null), `cannot read the BTF of ${path}`), path);
+}
+
+/** What the kernel keeps of the types of a map; undefined when it was made without any. */
+export function readMapBtf(
+  fd: number,
+): { readonly raw: Buffer; readonly keyType: number; readonly valueType: number } | undefined {
+  const info = objectInfo(fd);
+  const [id, keyType, valueType] = [64, 68, 72].map((at) => info.readUInt32LE(at)) as [
+    number,
+    number,
+    number,
+  ];
+  if (id === 0) return undefined;
+  const btf = checkPointer(c.btfOfKernel(id), "cannot read the BTF of a map");
+  return { raw: rawBtf(btf, "a map"), keyType, valueType };
+}
+
+function rawBtf(btf: bigint, of: string): Buffer {
   const size = Buffer.alloc(4);
-  const data = checkPointer(c.btfRaw(btf, size), `cannot read the BTF of ${path}`);
+  const data = checkPointer(c.btfRaw(btf, size), `cannot read the BTF of ${of}`);
   const copy = Buffer.from(new Uint8Array(koffi.view(data, size.readUInt32LE())));
   c.btfFree(btf);
   return copy;
@@ -220,16 +245,19 @@ function objectInfo(fd: number): Buffer {
 
 export interface MapInfo {
   readonly type: number;
+  /** Unlike any other map's, as long as the machine runs. */
+  readonly id: number;
   readonly keySize: number;
   readonly valueSize: number;
   readonly maxEntries: number;
 }
 
-/** `struct bpf_map_info`: type, id, key_size, value_size, max_entries. */
+/** `struct bpf_map_info`: type, id, key_size, value_size, max_entries; from byte 64 on btf_id, btf_key_type_id, btf_value_type_id. */
 export function mapInfo(fd: number): MapInfo {
   const info = objectInfo(fd);
   return {
     type: info.readUInt32LE(0),
+    id: info.readUInt32LE(4),
     keySize: info.readUInt32LE(8),
     valueSize: info.readUInt32LE(12),
     maxEntries: info.readUInt32LE(16),

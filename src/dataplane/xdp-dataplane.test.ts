@@ -128,16 +128,6 @@ test("maps of another version's layout are made anew from the configuration, and
   });
 });
 
-test("a session table of another version's layout is refused, and what to do is told", async () => {
-  await withDataplane((dataplane) => dataplane.ensure(CONFIG).then(() => undefined));
-  pinOtherLayout("records", 8);
-  await assert.rejects(
-    withDataplane(async () => {}),
-    /map 'records' .* another version's layout \(8 bytes of a value instead of \d+\).*natto agent --cleanup/,
-  );
-  unlinkSync(join(options.pinFolder, "records"));
-});
-
 test("a program that somebody detached is attached again", async () => {
   await withDataplane(async (dataplane) => {
     await dataplane.ensure(CONFIG);

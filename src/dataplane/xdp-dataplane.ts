@@ -10,9 +10,7 @@ import type { Dataplane, DataplaneOptions, DataplaneStatus, EnsureReport, Repair
 import { writeDeadNodes } from "./dead-nodes.ts";
 import { createGuard, removeGuard, renderGuard } from "./guard.ts";
 import {
-  ensurePinFolder,
   type KernelMaps,
-  loadOnMaps,
   MAP_NAMES,
   readAddresses,
   readConfig,
@@ -21,6 +19,7 @@ import {
 } from "./kernel-maps.ts";
 import { type Codecs, readCodecs } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
+import { describeTakeover, ensurePinFolder, loadOnMaps } from "./pinned-maps.ts";
 import { type RestingRange, reconcileMaps } from "./reconcile-maps.ts";
 import { countSessionsIn, listSessions, listUsageRecords } from "./session-list.ts";
 import { openSessionEvents } from "./session-log.ts";
@@ -42,9 +41,7 @@ const GUARD_INTERVAL_MS = 3_000;
  * `Environment` when a privilege, a file system or the compiled program is missing, or when the pinned maps do not fit.
  */
 export function openDataplane(options: DataplaneOptions): Dataplane {
-  if (!existsSync(OBJECT_PATH)) {
-    throw new NattoError("Environment", "the dataplane program is not compiled; run 'make bpf'");
-  }
+  checkCompiled();
   const isFresh = !existsSync(join(options.pinFolder, "slots"));
   ensurePinFolder(options.pinFolder);
   mkdirSync(options.stateFolder, { recursive: true });
@@ -127,6 +124,23 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
     gatewayCounters: (config) => readAllGatewayCounters(maps, codecs, config),
     close: () => object.close(),
   };
+}
+
+function checkCompiled(): void {
+  if (existsSync(OBJECT_PATH)) return;
+  throw new NattoError("Environment", "the dataplane program is not compiled; run 'make bpf'");
+}
+
+/**
+ * Tells, line by line, what an agent of this version would do with the maps that are pinned. Changes nothing, also while another agent works with
+ * them. Throws the `Environment` that `openDataplane` would throw.
+ */
+export function previewTakeover({
+  pinFolder,
+  maxSessions,
+}: Pick<DataplaneOptions, "pinFolder" | "maxSessions">): readonly string[] {
+  checkCompiled();
+  return describeTakeover(OBJECT_PATH, pinFolder, maxSessions);
 }
 
 /** Whoever may leave translated only: the sources of gateways, and hosts with a floating address. */

@@ -9,9 +9,7 @@ import { swap16, swap32 } from "../btf.ts";
 import { readCounters, readGatewayCounters } from "../counter-list.ts";
 import { writeDeadNodes } from "../dead-nodes.ts";
 import {
-  ensurePinFolder,
   type KernelMaps,
-  loadOnMaps,
   readAddresses,
   readConfig,
   readSweeper,
@@ -22,6 +20,7 @@ import { type Codecs, readCodecs } from "../layouts.ts";
 import * as bpf from "../libbpf.ts";
 import type { Counter, Role } from "../model/state.ts";
 import { INTERFACE, MAC, nodeConfigOf, PLAN, type World } from "../model/world.ts";
+import { ensurePinFolder, loadOnMaps } from "../pinned-maps.ts";
 import { reconcileMaps } from "../reconcile-maps.ts";
 import { readSessionRows } from "../session-list.ts";
 import { openSessionEvents, type SessionEvent } from "../session-log.ts";
