@@ -2,6 +2,7 @@
 
 import { NODE_READY, ZONE_LABEL } from "../model/gateway-node.ts";
 import { type Kind, kindInfo, type ObjectOf } from "../model/kinds.ts";
+import { termName } from "../model/leadership.ts";
 import type { Condition } from "../model/meta.ts";
 import { GATEWAY_READY } from "../model/nat-gateway.ts";
 import { NOBODY } from "../model/placement.ts";
@@ -120,7 +121,7 @@ const COLUMNS: { readonly [K in Kind]: readonly Column<K>[] } = {
   ],
   Leadership: [
     { header: "HOLDER", cell: ({ spec }) => spec.holder },
-    { header: "TERM", cell: ({ metadata }) => `${metadata.generation}` },
+    { header: "TERM", cell: termName },
     { header: "SINCE", cell: ({ spec }) => spec.since },
     { header: "RENEWED-AT", cell: ({ status }) => status?.renewedAt ?? "" },
     { header: "TTL", wide: true, cell: ({ spec }) => `${spec.ttlMs}ms` },

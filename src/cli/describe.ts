@@ -4,6 +4,7 @@ import type { Cell } from "../model/cell.ts";
 import type { FloatingAddress } from "../model/floating-address.ts";
 import { type GatewayNode, NODE_READY, ZONE_LABEL } from "../model/gateway-node.ts";
 import type { AnyObject } from "../model/kinds.ts";
+import type { Leadership } from "../model/leadership.ts";
 import type { Lease } from "../model/lease.ts";
 import type { Condition } from "../model/meta.ts";
 import { effectiveFiltering } from "../model/nat-behaviour.ts";
@@ -45,13 +46,17 @@ export function describe(object: AnyObject, related: Related, now: number): Fact
     case "NodeConfig":
       return { ...identity(object, now), ...nodeConfigFacts(object) };
     case "Leadership":
-      return { ...identity(object, now), ...object.spec, ...object.status };
+      return { ...identity(object, now), ...leadershipFacts(object) };
     case "Rollout":
       return { ...identity(object, now), ...rolloutFacts(object) };
     case "Epoch":
     case "Lease":
       return { ...identity(object, now), ...object.spec };
   }
+}
+
+function leadershipFacts({ spec: { lease, ...spec }, status }: Leadership): Facts {
+  return { ...spec, ...(lease !== undefined && { lease }), ...status };
 }
 
 function identity({ kind, metadata }: AnyObject, now: number): Facts {

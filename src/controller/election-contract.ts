@@ -1,11 +1,18 @@
 /** The contract suite of elections: what every driver must do. */
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
+import { pino } from "pino";
 import { NattoError } from "../errors.ts";
 import { cell, rejectsWith, until } from "../store/fixtures.ts";
 import type { Store } from "../store/store.ts";
 import { interceptCalls } from "../store/testing/intercepted-store.ts";
 import type { Election } from "./election.ts";
+import { openStoreElection } from "./store-election.ts";
+
+export const GROUP = "test";
+export const SILENT = pino({ level: "silent" });
+/** The least that a lease of etcd may live. */
+export const TTL_MS = 1_000;
 
 export interface ElectionSetup {
   /** The store that the terms fence, as somebody who takes no part sees it. */
@@ -79,8 +86,27 @@ export function contractOfElections(driver: string, open: OpenElections): void {
   });
 }
 
+/** Candidates for the leadership in a store, each with a voice of its own. */
+export function electionsOn(t: TestContext, store: Store): ElectionSetup {
+  return {
+    store,
+    candidate: (holder) => {
+      const voice = mutable(store);
+      const election = openStoreElection({
+        store: voice.store,
+        group: GROUP,
+        holder,
+        ttlMs: TTL_MS,
+        logger: SILENT,
+      });
+      t.after(() => election.close());
+      return { election, mute: voice.mute };
+    },
+  };
+}
+
 /** A store whose calls all fail while it is mute. */
-export function mutable(store: Store): { readonly store: Store; mute(muted: boolean): void } {
+function mutable(store: Store): { readonly store: Store; mute(muted: boolean): void } {
   let muted = false;
   const away = (): NattoError => new NattoError("Unavailable", "the candidate is mute");
   return {

@@ -1,57 +1,35 @@
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
-import { pino } from "pino";
+import { test } from "node:test";
 import type { Leadership } from "../model/leadership.ts";
 import { validateObject } from "../model/validate.ts";
 import { startServer } from "../server/server.ts";
 import { openHttpStore } from "../store/http-store.ts";
 import { openMemoryStore } from "../store/memory-store.ts";
-import type { Store } from "../store/store.ts";
-import { contractOfElections, type ElectionSetup, mutable } from "./election-contract.ts";
-import { openStoreElection, sight, vacantIn } from "./store-election.ts";
-
-const logger = pino({ level: "silent" });
-
-function setup(t: TestContext, store: Store): ElectionSetup {
-  return {
-    store,
-    candidate: (holder) => {
-      const voice = mutable(store);
-      const election = openStoreElection({
-        store: voice.store,
-        group: "test",
-        holder,
-        ttlMs: 600,
-        logger,
-      });
-      t.after(() => election.close());
-      return { election, mute: voice.mute };
-    },
-  };
-}
+import { contractOfElections, electionsOn, SILENT } from "./election-contract.ts";
+import { sight, vacantIn } from "./store-election.ts";
 
 contractOfElections("the store in memory", async (t) => {
   const store = openMemoryStore();
   t.after(() => store.close());
-  return setup(t, store);
+  return electionsOn(t, store);
 });
 
 contractOfElections("the store behind a server", async (t) => {
   const behind = openMemoryStore();
-  const server = await startServer({ store: behind, host: "127.0.0.1", port: 0, logger });
+  const server = await startServer({ store: behind, host: "127.0.0.1", port: 0, logger: SILENT });
   t.after(async () => {
     await server.close();
     await behind.close();
   });
-  return setup(t, openHttpStore(server.url));
+  return electionsOn(t, openHttpStore(server.url));
 });
 
-function leadership(holder: string, resourceVersion: string): Leadership {
+function leadership(holder: string, resourceVersion: string, lease?: string): Leadership {
   return validateObject({
     apiVersion: "natto.dev/v1alpha1",
     kind: "Leadership",
     metadata: { name: "l", uid: "u", resourceVersion },
-    spec: { holder, ttlMs: 1000, since: "" },
+    spec: { holder, ttlMs: 1000, since: "", ...(lease && { lease }) },
   }) as Leadership;
 }
 
@@ -71,4 +49,11 @@ test("whoever could not hear the store waits anew, and what nobody holds is vaca
   assert.equal(vacantIn(leadership("a", "1"), deaf, 9_000), 1_000);
   assert.equal(vacantIn(leadership("", "1"), deaf, 9_000), 0);
   assert.equal(vacantIn(undefined, sight(deaf, undefined, 9_000, false), 9_000), 0);
+});
+
+test("a leadership that is bound to a lease is vacant when the store has deleted it, and not before", () => {
+  const found = leadership("a", "1", "7");
+  const first = sight(undefined, found, 0, false);
+  assert.equal(vacantIn(found, first, 1_000_000), Number.POSITIVE_INFINITY);
+  assert.equal(vacantIn(undefined, sight(first, undefined, 1_000_000, false), 1_000_000), 0);
 });

@@ -1,18 +1,18 @@
 /**
- * Election by an object in the store, for all stores: a `Leadership` that its holder renews. Whoever has watched it for its time to live
- * without seeing a change, or finds none, writes its own name into it, under the precondition that it is still what was watched. That
- * write begins the next term (the object's generation), and fences the one before. Clocks of different machines are never compared.
+ * Election by an object in the store: a `Leadership`, which its holder keeps in one of two ways (`tenure.ts`). Whoever finds none, or has watched
+ * one that its holder should renew for its time to live without seeing a change, writes its own name into it, under the precondition that
+ * it is still what was found. That write begins the next term (uid and generation of the object), and fences the one before. Clocks of
+ * different machines are never compared.
  */
 import type { Logger } from "pino";
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { asNattoError } from "../errors.ts";
-import { DEFAULT_TTL_MS, type Leadership } from "../model/leadership.ts";
-import { API_VERSION } from "../model/meta.ts";
-import { validateObject } from "../model/validate.ts";
+import { DEFAULT_TTL_MS, type Leadership, termName } from "../model/leadership.ts";
 import { openMirror } from "../store/mirror.ts";
 import type { Fence, Store } from "../store/store.ts";
 import { startTaskLoop, withDeadline } from "../task-loop.ts";
 import type { Election, Term } from "./election.ts";
+import { type Tenure, tenureIn } from "./tenure.ts";
 
 export interface StoreElectionOptions {
   readonly store: Store;
@@ -49,9 +49,10 @@ export function sight(
   return before?.version === version && !blind ? before : { version, since: now };
 }
 
-/** Milliseconds until the leadership may be taken; 0: now. */
+/** Milliseconds until the leadership may be taken; 0: now; infinite: when the store has deleted it. */
 export function vacantIn(found: Leadership | undefined, { since }: Sighting, now: number): number {
   if (!found || found.spec.holder === "") return 0;
+  if (found.spec.lease !== undefined) return Number.POSITIVE_INFINITY;
   return Math.max(0, since + found.spec.ttlMs - now);
 }
 
@@ -60,6 +61,7 @@ export function openStoreElection(options: StoreElectionOptions): Election {
   const { store, group, holder, ttlMs = DEFAULT_TTL_MS, logger, clock = SYSTEM_CLOCK } = options;
   const mirror = openMirror(store, { kind: "Leadership", name: group }, { clock });
   const office = makeOffice(store, logger);
+  const tenure = tenureIn(store, group);
   let sighting: Sighting | undefined;
   let renewedAt = Number.NEGATIVE_INFINITY;
 
@@ -77,18 +79,11 @@ export function openStoreElection(options: StoreElectionOptions): Election {
   }
 
   function renew(held: Leadership): Promise<number> {
-    const status = { renewals: (held.status?.renewals ?? 0) + 1, renewedAt: timestamp() };
-    const draft = { ...unconditional(held), status };
-    return hold(() => office.termOf(held).store.updateStatus<"Leadership">(draft));
+    return hold(() => tenure.renew(held, office.termOf(held).store, timestamp()));
   }
 
   function stand(found: Leadership | undefined): Promise<number> {
-    const spec = { holder, ttlMs, since: timestamp() };
-    return hold(() =>
-      found
-        ? store.update<"Leadership">({ ...found, spec })
-        : store.create<"Leadership">(newLeadership(group, spec)),
-    );
+    return hold(() => tenure.begin(found, { holder, ttlMs, since: timestamp() }));
   }
 
   async function takePart(): Promise<number> {
@@ -102,7 +97,7 @@ export function openStoreElection(options: StoreElectionOptions): Election {
     // The answer to standing was lost, or the store was away for a while and nobody has taken over.
     if (found?.spec.holder === holder) return renew(found);
     const waitMs = vacantIn(found, sighting, now);
-    return waitMs > 0 ? waitMs : stand(found);
+    return waitMs > 0 ? Math.min(waitMs, ttlMs) : stand(found);
   }
 
   const round = async (): Promise<number> => {
@@ -130,7 +125,7 @@ export function openStoreElection(options: StoreElectionOptions): Election {
     close: async () => {
       stopListening();
       await loop.stop();
-      await resign(office, ask);
+      await resign(office, tenure, ask);
       office.leave("it was given up");
       await mirror.close();
     },
@@ -164,12 +159,12 @@ function makeOffice(store: Store, logger: StoreElectionOptions["logger"]) {
       const same = term === present?.term;
       present = { term, held };
       if (same) return;
-      logger.info({ term: term.fence.generation }, "leads");
+      logger.info({ term: termName(held) }, "leads");
       tell();
     },
     leave: (why: string): void => {
       if (!present) return;
-      logger.info({ term: present.term.fence.generation }, `leads no more: ${why}`);
+      logger.info({ term: termName(present.held) }, `leads no more: ${why}`);
       present = undefined;
       tell();
     },
@@ -181,18 +176,11 @@ function makeOffice(store: Store, logger: StoreElectionOptions["logger"]) {
 }
 
 /** Gives up the term; if that fails, it ends by itself. */
-async function resign(office: Office, ask: <T>(call: Promise<T>) => Promise<T>): Promise<void> {
+async function resign(
+  office: Office,
+  tenure: Tenure,
+  ask: <T>(call: Promise<T>) => Promise<T>,
+): Promise<void> {
   const held = office.held();
-  if (!held) return;
-  const draft = { ...unconditional(held), spec: { ...held.spec, holder: "" } };
-  await ask(office.termOf(held).store.update<"Leadership">(draft)).catch(() => {});
-}
-
-function newLeadership(name: string, spec: Leadership["spec"]): Leadership {
-  const draft = { apiVersion: API_VERSION, kind: "Leadership", metadata: { name }, spec };
-  return validateObject(draft) as Leadership;
-}
-
-function unconditional(object: Leadership): Leadership {
-  return { ...object, metadata: { ...object.metadata, resourceVersion: "" } };
+  if (held) await ask(tenure.end(held, office.termOf(held).store)).catch(() => {});
 }

@@ -109,6 +109,11 @@ test("a user gets as far as its role reaches, and a wrong or missing password sa
   const { resourceVersion } = await store.list({ kind: "Cell" });
   await store.create(cell("c1"));
   assert.equal(await firstChange(t, store, resourceVersion), "ADDED c1");
+  const lease = await store.grantLease!(60_000);
+  await lease.store.create(cell("c2"));
+  assert.equal(await lease.prolong(), true);
+  await lease.end();
+  assert.equal(await store.get({ kind: "Cell", name: "c2" }), undefined);
 
   const wrong = open(t, cluster.url("cloud", "?user=natto"), { NATTO_ETCD_PASSWORD: "guess" });
   assert.match(

@@ -9,10 +9,11 @@ import {
   type ClientOptions,
   credentials,
   Metadata,
+  status as Status,
 } from "@grpc/grpc-js";
 import { asNattoError, NattoError } from "../errors.ts";
 import { readNamedBytes } from "../named-file.ts";
-import { type EtcdFailure, isRpcError, judgeFailure } from "./etcd-failure.ts";
+import { type EtcdFailure, isRpcError, judgeFailure, rpcError } from "./etcd-failure.ts";
 import { AUTHENTICATE, type Method, WATCH, type WatchRequest, type WatchResponse } from "./etcd-rpc.ts";
 import { describeSettings, type EtcdSettings, type EtcdTls } from "./etcd-settings.ts";
 import { pause } from "./pause.ts";
@@ -207,16 +208,24 @@ function metadataWith(token: string | undefined): Metadata {
   return metadata;
 }
 
-/** One call to one member. Rejects with gRPC's ServiceError. */
+/** One call to one member: a question, and one answer. Rejects with gRPC's ServiceError. */
 function exchange<Q, A>(
   { client }: Member,
-  { path, serialize, deserialize }: Method<Q, A>,
+  { path, streams, serialize, deserialize }: Method<Q, A>,
   request: Q,
   metadata: Metadata,
   deadlineMs: number,
 ): Promise<A> {
   return new Promise((resolve, reject) => {
     const options = { deadline: Date.now() + deadlineMs };
+    if (streams) {
+      const stream = client.makeBidiStreamRequest(path, serialize, deserialize, metadata, options);
+      stream.on("data", resolve);
+      stream.on("error", reject);
+      stream.on("end", () => reject(rpcError(Status.UNAVAILABLE, "the stream ended without an answer")));
+      stream.end(request);
+      return;
+    }
     client.makeUnaryRequest(path, serialize, deserialize, request, metadata, options, (error, answer) => {
       if (error === null && answer !== undefined) resolve(answer);
       else reject(error ?? new Error("an answer without a message"));

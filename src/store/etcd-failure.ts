@@ -49,7 +49,7 @@ function plain(text: string): string {
 
 interface Verdict {
   readonly next: EtcdFailure["next"];
-  readonly kind: "Expired" | "Unavailable" | "Environment" | "TooLarge";
+  readonly kind: "Expired" | "NotFound" | "Unavailable" | "Environment" | "TooLarge";
   readonly remedy: string;
 }
 
@@ -66,6 +66,13 @@ const RULES: readonly Rule[] = [
     next: "refused",
     kind: "Expired",
     remedy: "list again and watch from there",
+  },
+  {
+    code: Status.NOT_FOUND,
+    words: /requested lease not found/,
+    next: "refused",
+    kind: "NotFound",
+    remedy: "its time is over; take another lease",
   },
   {
     words: /database space exceeded/,

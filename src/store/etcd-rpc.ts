@@ -34,6 +34,15 @@ export interface RangeResponse {
   readonly count: Int64;
 }
 
+export interface PutRequest {
+  readonly key: Bytes;
+  readonly value: Bytes;
+  /** The key is bound to this lease. */
+  readonly lease?: Int64;
+  /** The key stays bound to the lease that it has. Refused when there is no such key. */
+  readonly ignore_lease?: boolean;
+}
+
 export interface TxnRequest {
   readonly compare: readonly {
     readonly result: "EQUAL";
@@ -42,7 +51,7 @@ export interface TxnRequest {
     readonly mod_revision: number;
   }[];
   readonly success: readonly (
-    | { readonly request_put: { readonly key: Bytes; readonly value: Bytes } }
+    | { readonly request_put: PutRequest }
     | { readonly request_delete_range: { readonly key: Bytes } }
   )[];
 }
@@ -81,9 +90,22 @@ export interface Event {
   readonly prev_kv: KeyValue | null;
 }
 
+export interface LeaseRequest {
+  readonly ID: Int64;
+}
+
+export interface LeaseResponse {
+  readonly header: Header;
+  readonly ID: Int64;
+  /** Seconds; 0: there is no such lease any more. */
+  readonly TTL: Int64;
+}
+
 /** One call: its path and how its messages are written and read. */
 export interface Method<Request, Response> {
   readonly path: string;
+  /** Whether question and answer travel on a stream of their own. */
+  readonly streams: boolean;
   readonly serialize: (request: Request) => Buffer;
   readonly deserialize: (bytes: Buffer) => Response;
 }
@@ -99,6 +121,9 @@ export const RANGE = method<RangeRequest, RangeResponse>("KV", "Range");
 export const TXN = method<TxnRequest, TxnResponse>("KV", "Txn");
 export const COMPACT = method<{ readonly revision: number }, { readonly header: Header }>("KV", "Compact");
 export const WATCH = method<WatchRequest, WatchResponse>("Watch", "Watch");
+export const LEASE_GRANT = method<{ readonly TTL: number }, LeaseResponse>("Lease", "LeaseGrant");
+export const LEASE_REVOKE = method<LeaseRequest, { readonly header: Header }>("Lease", "LeaseRevoke");
+export const LEASE_KEEP_ALIVE = method<LeaseRequest, LeaseResponse>("Lease", "LeaseKeepAlive");
 export const AUTHENTICATE = method<
   { readonly name: string; readonly password: string },
   { readonly token: string }
@@ -111,9 +136,10 @@ function method<Request extends object, Response extends object>(
   const definition = DEFINITIONS[`etcdserverpb.${service}`] as Readonly<
     Record<string, MethodDefinition<object, object>>
   >;
-  const { path, requestSerialize, responseDeserialize } = definition[name]!;
+  const { path, requestStream, requestSerialize, responseDeserialize } = definition[name]!;
   return {
     path,
+    streams: requestStream,
     serialize: requestSerialize,
     deserialize: (bytes) => responseDeserialize(bytes) as Response,
   };

@@ -5,7 +5,8 @@
 import { NattoError } from "../errors.ts";
 import { readNamedFile } from "../named-file.ts";
 import { type EtcdClient, openEtcdClient } from "./etcd-client.ts";
-import { RANGE, type RangeResponse, TXN, type TxnRequest } from "./etcd-rpc.ts";
+import { etcdLeases } from "./etcd-leases.ts";
+import { type PutRequest, RANGE, type RangeResponse, TXN, type TxnRequest } from "./etcd-rpc.ts";
 import type { KeyRange } from "./etcd-session.ts";
 import { type EtcdSettings, etcdSettings } from "./etcd-settings.ts";
 import { watchRange } from "./etcd-watch.ts";
@@ -53,6 +54,7 @@ export function makeEtcdDriver(settings: EtcdSettings, options: EtcdStoreOptions
     commit: (writes, guards = []) => commit(client, prefix, writes, guards),
     watch: (below, from, signal) =>
       watchRange(client, rangeOf(prefix + below), from, signal, { bookmarkMs, deadlineMs, prefixLength }),
+    leases: etcdLeases(client),
     close: async () => client.close(),
   };
 }
@@ -204,10 +206,16 @@ function transactionOf(prefix: string, writes: readonly Write[], guards: readonl
       key: keyOf(key),
       mod_revision: expected,
     })),
-    success: writes.map(({ key, value }) =>
+    success: writes.map(({ key, value, expected, lease }) =>
       value === undefined
         ? { request_delete_range: { key: keyOf(key) } }
-        : { request_put: { key: keyOf(key), value: Buffer.from(value) } },
+        : { request_put: { key: keyOf(key), value: Buffer.from(value), ...bond(lease, expected) } },
     ),
   };
+}
+
+/** To etcd a put without a lease means that the key is bound to none from now on, so that it would outlive its writer. */
+function bond(lease: string | undefined, expected: number): Pick<PutRequest, "lease" | "ignore_lease"> {
+  if (lease !== undefined) return { lease };
+  return expected === 0 ? {} : { ignore_lease: true };
 }

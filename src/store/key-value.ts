@@ -20,6 +20,18 @@ export interface Guard {
 /** One write under its own condition: `value` undefined deletes the key. */
 export interface Write extends Guard {
   readonly value: string | undefined;
+  /** The id of a lease of this driver: the key is deleted when it ends. Without one, a key keeps the lease that it has. */
+  readonly lease?: string | undefined;
+}
+
+/** Times to live that the driver itself keeps. */
+export interface Leases {
+  /** `ttlMs` of the answer is what was asked for or longer: the driver may only know whole seconds. */
+  grant(ttlMs: number): Promise<{ readonly id: string; readonly ttlMs: number }>;
+  /** From now on it lives for its whole time again. False when it has ended. */
+  prolong(id: string): Promise<boolean>;
+  /** Ends it, and deletes the keys that are bound to it; nothing happens when it has ended before. */
+  revoke(id: string): Promise<void>;
 }
 
 export interface Change {
@@ -51,6 +63,8 @@ export interface KeyValueStore {
    * time when nothing happens. Throws `Expired` when changes after `from` are gone, or when `from` lies in the future.
    */
   watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<ChangeBatch>;
+  /** Of drivers that can forget by themselves. */
+  readonly leases?: Leases;
   close(): Promise<void>;
 }
 

@@ -23,6 +23,8 @@ export interface CommitContext {
   readonly birth: () => Birth;
   /** Checked with each write, if there is one. */
   readonly fence: FenceCheck | undefined;
+  /** What is created or changed is bound to this lease, if there is one. */
+  readonly lease: string | undefined;
 }
 
 /** What a change comes to: the write, if there is one, and the object that is there afterwards, or was there before its deletion. */
@@ -71,7 +73,7 @@ function outcome(steps: readonly Step[], revisions: readonly number[]): readonly
 }
 
 async function stepOf(
-  { driver, birth }: CommitContext,
+  { driver, birth, lease }: CommitContext,
   change: StoreChange,
   overtaken: boolean,
 ): Promise<Step> {
@@ -84,7 +86,7 @@ async function stepOf(
     if (found && !decode(key, found.value, found.revision).damage) throw alreadyExists(object);
     // What is damaged is no object: another may take its place.
     const expected = found?.revision ?? 0;
-    return { write: { key, value: encode(object), expected }, object };
+    return { write: { key, value: encode(object), expected, lease }, object };
   }
   const entry = await driver.get(key);
   if (!entry) throw notFound(change.action === "delete" ? change.key : keyOf(change.draft));
@@ -99,7 +101,7 @@ async function stepOf(
   checkPrecondition(stored, change.draft.metadata.resourceVersion);
   const merge = change.action === "update" ? updatedObject : statusUpdatedObject;
   const next = merge(stored, change.draft);
-  return { write: next === stored ? undefined : { key, value: encode(next), expected }, object: next };
+  return { write: next === stored ? undefined : { key, value: encode(next), expected, lease }, object: next };
 }
 
 function keyOfChange(change: StoreChange): string {

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { NattoError } from "../errors.ts";
 import { type AnyObject, type Kind, kindInfo, type ObjectOf } from "../model/kinds.ts";
 import { makeFenceCheck } from "./fence.ts";
-import type { Change, KeyValueStore } from "./key-value.ts";
+import type { Change, KeyValueStore, Leases } from "./key-value.ts";
 import { decode, decodeOrStub, decodeOrThrow } from "./object-codec.ts";
 import { type CommitContext, commitChanges } from "./object-commit.ts";
 import type { Birth } from "./object-lifecycle.ts";
@@ -14,6 +14,7 @@ import {
   type ListResult,
   type Selection,
   type Store,
+  type StoreLease,
   type WatchEvent,
 } from "./store.ts";
 
@@ -26,6 +27,7 @@ export interface ObjectStoreOptions {
 
 export function makeObjectStore(driver: KeyValueStore, options: ObjectStoreOptions = {}): Store {
   const { birth = randomBirth, onDamage = () => {} } = options;
+  const { leases } = driver;
   const withWrites = (context: CommitContext): Store => ({
     description: driver.description,
     get: async <K extends Kind>(key: Parameters<typeof keyText>[0]) => {
@@ -37,9 +39,18 @@ export function makeObjectStore(driver: KeyValueStore, options: ObjectStoreOptio
     ...singleWrites((changes) => commitChanges(context, changes)),
     fenced: (fence) => withWrites({ ...context, fence: makeFenceCheck(driver, fence) }),
     watch: (selection, from, signal) => watch(driver, selection, from, signal, onDamage),
+    ...(leases && {
+      grantLease: (ttlMs) => grant(leases, ttlMs, (lease) => withWrites({ ...context, lease })),
+    }),
     close: () => driver.close(),
   });
-  return withWrites({ driver, birth, fence: undefined });
+  return withWrites({ driver, birth, fence: undefined, lease: undefined });
+}
+
+async function grant(leases: Leases, ttlMs: number, under: (lease: string) => Store): Promise<StoreLease> {
+  const granted = await leases.grant(ttlMs);
+  const { id } = granted;
+  return { ...granted, store: under(id), prolong: () => leases.prolong(id), end: () => leases.revoke(id) };
 }
 
 async function list<K extends Kind>(

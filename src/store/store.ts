@@ -83,6 +83,20 @@ export interface Fence {
   readonly generation: number;
 }
 
+/** A time to live in the store's own keeping. */
+export interface StoreLease {
+  /** The store's name for it, for people too. */
+  readonly id: string;
+  /** How long it lives unless it is prolonged: what was asked for, or longer. */
+  readonly ttlMs: number;
+  /** The store, for writing objects that are gone as soon as the lease has ended. Who else writes them later leaves them bound to it. */
+  readonly store: Store;
+  /** From now on it lives for its whole time again. False when it has ended. */
+  prolong(): Promise<boolean>;
+  /** Ends it now. */
+  end(): Promise<void>;
+}
+
 export interface Store {
   /** For people: what this store is, such as `file:natto.db`. */
   readonly description: string;
@@ -130,6 +144,9 @@ export interface Store {
     from: string,
     signal: AbortSignal,
   ): AsyncIterable<WatchEvent<K>>;
+
+  /** Of stores that can forget by themselves: a new lease, which ends unless it is prolonged in time. */
+  readonly grantLease?: (ttlMs: number) => Promise<StoreLease>;
 
   close(): Promise<void>;
 }
