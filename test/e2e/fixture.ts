@@ -1,6 +1,8 @@
 /** What the end-to-end stories share: a cloud that a test file brings up and takes down, and how to look at it. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import * as bpf from "../../src/dataplane/libbpf.ts";
@@ -174,21 +176,41 @@ export function hasClusters(lab: Lab): boolean {
   return lab.topology.hosts.some((host) => host.name === CLUSTER_HOSTS[0].name);
 }
 
-/** Hosts and processes without which nobody can read or write what is declared: the server, or a majority of etcd. */
+/** Hosts and processes that keep what is declared: the server, or all members of etcd. */
 function storeProcesses(lab: Lab): readonly (readonly [host: string, process: string])[] {
   return hasClusters(lab)
-    ? CLUSTER_HOSTS.slice(1).map(({ name }) => [name, "etcd"] as const)
+    ? CLUSTER_HOSTS.map(({ name }) => [name, "etcd"] as const)
     : [["control", "server"]];
+}
+
+/** Those without which nobody can read or write: a majority of etcd leaves the first member alone. */
+function decisiveProcesses(lab: Lab): ReturnType<typeof storeProcesses> {
+  return storeProcesses(lab).slice(hasClusters(lab) ? 1 : 0);
 }
 
 /** The store goes away without warning, for the agents and for people. */
 export async function loseStore(lab: Lab): Promise<void> {
-  for (const [host, process] of storeProcesses(lab)) await killHard(lab, host, process);
+  for (const [host, process] of decisiveProcesses(lab)) await killHard(lab, host, process);
 }
 
 /** Brings back what `loseStore` took, and waits until the server answers from it. */
 export async function regainStore(lab: Lab): Promise<void> {
-  for (const [host, process] of storeProcesses(lab)) await restart(lab, host, process);
+  for (const [host, process] of decisiveProcesses(lab)) await restart(lab, host, process);
+  await serverAnswers(lab);
+}
+
+/** The disks of the store are lost, all at once; it starts empty, and the server answers from it. */
+export async function emptyStore(lab: Lab): Promise<void> {
+  const members = storeProcesses(lab);
+  const file = hasClusters(lab) ? "etcd" : "natto.db";
+  for (const [host, process] of members) await killHard(lab, host, process);
+  for (const [host] of members) {
+    const { state } = nodeFolders(lab, host);
+    const found = (await readdir(state)).filter((name) => name.startsWith(file));
+    assert(found.length > 0, `${host} had a store`);
+    for (const name of found) await rm(join(state, name), { recursive: true });
+  }
+  for (const [host, process] of members) await restart(lab, host, process);
   await serverAnswers(lab);
 }
 

@@ -1,21 +1,16 @@
 /** The store is lost under a running cloud, and comes back empty or older: the nodes keep what they have until it is restored, or somebody accepts. */
 import assert from "node:assert/strict";
-import { readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { test } from "node:test";
 import { configsApplied, gatewayReady, listObjects, natto } from "../../src/demo/cloud.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import {
   assertNothingLost,
+  emptyStore,
   gatewayYaml,
   hostsOf,
-  killHard,
   leavesNothing,
   nodeCondition,
-  nodeFolders,
   placementOf,
-  restart,
-  serverAnswers,
   slotOwners,
   until,
   useCloud,
@@ -29,17 +24,6 @@ const cloud = useCloud("restore", {
     { name: "spare", yaml: gatewayYaml("spare", "10.1.0.0/24") },
   ],
 });
-
-/** The server's disk is lost; it starts with an empty store. */
-async function loseStore(lab: Lab): Promise<void> {
-  await killHard(lab, "control", "server");
-  const { state } = nodeFolders(lab, "control");
-  const files = (await readdir(state)).filter((name) => name.startsWith("natto.db"));
-  assert(files.length > 0, "the server had a store");
-  for (const name of files) await rm(join(state, name));
-  await restart(lab, "control", "server");
-  await serverAnswers(lab);
-}
 
 async function allNodes(lab: Lab, what: string, doubted: "True" | "False", reason?: string): Promise<void> {
   await until(what, async () => {
@@ -62,7 +46,7 @@ test("The store is lost and restored from a backup: no flow is lost, no slot mov
   const backup = await natto(lab, ["export"]);
   assert.equal(await natto(lab, ["export"]), backup, "an export is the same each time");
   const report = await whileProbing(lab, {}, async () => {
-    await loseStore(lab);
+    await emptyStore(lab);
     await allNodes(lab, "the nodes doubt an empty store", "True");
     assert.equal((await lab.exec("control", ["natto", "get", "gw", "-n", "team-a", "web"])).code, 4);
     await natto(lab, ["import", "-f", "-"], backup);
@@ -89,7 +73,7 @@ test("The store comes back older than what the nodes run: they doubt it and keep
   });
   await configsApplied(lab, nodes);
   const report = await whileProbing(lab, {}, async () => {
-    await loseStore(lab);
+    await emptyStore(lab);
     await allNodes(lab, "the nodes doubt an empty store", "True");
     await natto(lab, ["import", "-f", "-"], backup);
     for (const node of nodes) assert.deepEqual(await gatewaysOf(lab, node), ["spare", "web"]);
