@@ -19,6 +19,7 @@ import type { Placement } from "../../src/model/placement.ts";
 import { outboundSlotOf } from "../../src/model/slots.ts";
 import {
   assertNothingLost,
+  gatewayYaml,
   hostsOf,
   leavesNothing,
   nothingFor,
@@ -37,7 +38,14 @@ import { CHAOS_NAMESPACE, timeoutOf } from "./declarer.ts";
 import { inflict, targetsIn, undo } from "./inflict.ts";
 import { seededRandom } from "./random.ts";
 import { drawSchedule, type Fault, faultText, isNodeFault } from "./schedule.ts";
-import { type Allowance, checkHolders, checkLosses, type Losses, type NodeOutage } from "./traffic-check.ts";
+import {
+  type Allowance,
+  checkHolders,
+  checkLosses,
+  type Holders,
+  type Losses,
+  type NodeOutage,
+} from "./traffic-check.ts";
 
 const SECONDS = Number(process.env.NATTO_CHAOS_SECONDS ?? 40);
 const SEED = Number(process.env.NATTO_CHAOS_SEED ?? Date.now() % 1_000_000);
@@ -48,7 +56,11 @@ const RATE = 10;
 /** Generous where other work on the machine makes Natto late; a loss at any other time is a violation. */
 const ALLOWANCE: Allowance = { crossing: 2_000, own: 12_000, returning: 6_000, inexactness: 500 };
 
+/** Each endpoint begins five flows a second, all from a slot of 1,024 ports: they must rest before the ports are used up. */
+const GATEWAYS = [{ name: "web", yaml: gatewayYaml("web", "10.0.0.0/24", 1, "  timeouts: {udp: 60}\n") }];
+
 const cloud = useCloud("chaos", {
+  gateways: GATEWAYS,
   nodes: 4,
   endpoints: 6,
   routing: "bgp",
@@ -66,18 +78,28 @@ async function startStandby(lab: Lab): Promise<void> {
   await lab.spawn(STANDBY, first.command, { name: "server" });
 }
 
-/** Which node owns each endpoint's slot, as last read: while nobody answers nothing moves. */
-function watchOwners(lab: Lab): AsyncDisposable & { owners(): ReadonlyMap<string, string> } {
-  let placement: Placement | undefined;
+/** Which nodes hold flows of each endpoint, as last read: while nobody answers nothing moves. Tells what changes. */
+function watchHolders(lab: Lab): AsyncDisposable & { holders(): Holders } {
+  let holders: Holders = new Map();
   const stopping = new AbortController();
+  const look = async (): Promise<void> => {
+    const placement = await placementOf(lab, "web").catch(() => undefined);
+    if (!placement) return;
+    const before = holders;
+    holders = new Map(hostsOf(lab, "endpoint").flatMap((host) => holdersOf(lab, host, placement)));
+    for (const [host, nodes] of holders) {
+      const text = nodes.join(", ");
+      if (text !== before.get(host)?.join(", ")) say(`flows of ${host} are held by ${text}`);
+    }
+  };
   const watching = (async () => {
     while (!stopping.signal.aborted) {
-      placement = await placementOf(lab, "web").catch(() => placement);
+      await look();
       await delay(1_000, undefined, { signal: stopping.signal }).catch(() => {});
     }
   })();
   return {
-    owners: () => new Map(hostsOf(lab, "endpoint").flatMap((host) => ownerOf(lab, host, placement))),
+    holders: () => holders,
     [Symbol.asyncDispose]: async () => {
       stopping.abort();
       await watching;
@@ -85,20 +107,26 @@ function watchOwners(lab: Lab): AsyncDisposable & { owners(): ReadonlyMap<string
   };
 }
 
-function ownerOf(lab: Lab, host: string, placement: Placement | undefined): [string, string][] {
-  if (!placement) return [];
+function say(text: string): void {
+  console.log(`  ${new Date().toISOString().slice(11, 19)} ${text}`);
+}
+
+/** The owner of the endpoint's slot, and the previous one while the slot moves. */
+function holdersOf(lab: Lab, host: string, placement: Placement): [string, readonly string[]][] {
   const { addresses, nodes, portsPerSlot } = placement.spec;
   const texts = addresses.map((placed) => placed.address);
   const { addressIndex, slot } = outboundSlotOf(hostAddress(lab, host), texts, portsPerSlot);
-  const owner = nodes[addresses[addressIndex]?.owners[slot] ?? -1];
-  return owner === undefined ? [] : [[host, owner]];
+  const placed = addresses[addressIndex];
+  const move = placed?.moves?.find((m) => m.slot === slot);
+  const holders = [placed?.owners[slot], move?.from].flatMap((index) => nodes[index ?? -1] ?? []);
+  return holders.length === 0 ? [] : [[host, holders]];
 }
 
 /** Plays the schedule to its end; returns when nodes were away. A fault that cannot be inflicted or undone fails the run, when the rest is done. */
 async function play(
   lab: Lab,
   faults: readonly Fault[],
-  owners: () => ReadonlyMap<string, string>,
+  holders: () => Holders,
 ): Promise<readonly NodeOutage[]> {
   const start = performance.now();
   const outages: NodeOutage[] = [];
@@ -106,14 +134,14 @@ async function play(
   const played = await Promise.allSettled(
     faults.map(async (fault) => {
       await wait(fault.at);
-      console.log(`  ${new Date().toISOString().slice(11, 19)}, after ${faultText(fault)}`);
-      const known = owners();
+      say(`after ${faultText(fault)}`);
+      const known = holders();
       const from = Date.now();
       await inflict(lab, fault);
       await wait(fault.until);
       const until = Date.now();
       await undo(lab, fault);
-      if (isNodeFault(fault)) outages.push({ node: fault.host, from, until, owners: known });
+      if (isNodeFault(fault)) outages.push({ node: fault.host, from, until, holders: known });
     }),
   );
   assert.deepEqual(
@@ -184,13 +212,16 @@ test(`Things break for ${SECONDS} s by the schedule of seed ${SEED}, and nothing
   const lab = cloud();
   const faults = drawSchedule(seededRandom(SEED), await targetsIn(lab), SECONDS * 1_000);
   assert(faults.length > 0);
-  await using watching = watchOwners(lab);
-  await until("the owners are known", async () => watching.owners().size === hostsOf(lab, "endpoint").length);
+  await using watching = watchHolders(lab);
+  await until(
+    "the owners are known",
+    async () => watching.holders().size === hostsOf(lab, "endpoint").length,
+  );
   const declarer = await startDeclarer(lab);
   let outages: readonly NodeOutage[] = [];
   let history: readonly Operation[] = [];
   const report = await whileProbing(lab, { flows: 6, tcp: 2, rate: RATE, fresh: 5 }, async () => {
-    outages = await play(lab, faults, watching.owners);
+    outages = await play(lab, faults, watching.holders);
     history = await declarer.stop();
     await converged(lab);
     await nothingFor(1);

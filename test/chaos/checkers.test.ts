@@ -44,9 +44,9 @@ const OUTAGE: NodeOutage = {
   node: "node1",
   from: 10_000,
   until: 20_000,
-  owners: new Map([
-    ["ep1", "node1"],
-    ["ep2", "node2"],
+  holders: new Map([
+    ["ep1", ["node3", "node1"]],
+    ["ep2", ["node2"]],
   ]),
 };
 const ALLOWANCE = { crossing: 500, own: 3_000, returning: 100, inexactness: 10 };

@@ -1,19 +1,22 @@
 /** Whether every packet got through that should have. Pure. */
 
+/** Endpoint → the nodes that hold flows of it: the owner of its slot, and the previous one while the slot moves. */
+export type Holders = ReadonlyMap<string, readonly string[]>;
+
 /** A node was away: its power was off, or it was wiped. Times are milliseconds since 1970. */
 export interface NodeOutage {
   readonly node: string;
   readonly from: number;
   readonly until: number;
-  /** Endpoint → the node that owned its slot when this one went away. */
-  readonly owners: ReadonlyMap<string, string>;
+  /** When it went away. */
+  readonly holders: Holders;
 }
 
 /** How long packets may be lost, in milliseconds. */
 export interface Allowance {
   /** After a node's loss, by flows that merely crossed it. */
   readonly crossing: number;
-  /** After a node's loss, by flows whose slot it owned. */
+  /** After a node's loss, by flows that it held. */
   readonly own: number;
   /** After a node's return. */
   readonly returning: number;
@@ -35,8 +38,8 @@ export function isAllowed(
   outages: readonly NodeOutage[],
   { crossing, own, returning, inexactness }: Allowance,
 ): boolean {
-  return outages.some(({ node, from, until, owners }) => {
-    const patience = owners.get(endpoint) === node ? own : crossing;
+  return outages.some(({ node, from, until, holders }) => {
+    const patience = holders.get(endpoint)?.includes(node) ? own : crossing;
     const within = (start: number, ms: number) => at >= start - inexactness && at <= start + ms + inexactness;
     return within(from, patience) || within(until, returning);
   });
