@@ -76,7 +76,8 @@ static __always_inline int answer_reset(struct xdp_md *ctx, const struct packet 
 	struct reset *r = (void *)(long)ctx->data;
 	struct tcphdr *segment = p->l4;
 
-	if ((void *)(r + 1) > end || (void *)(segment + 1) > end || p->tcp_flags & SEEN_RST || !may_answer(now))
+	if ((void *)(r + 1) > end || (void *)(segment + 1) > end || p->part ||
+	    p->tcp_flags & SEEN_RST || !may_answer(now))
 		return XDP_DROP;
 
 	int has_ack = p->tcp_flags & 0x10;
@@ -138,7 +139,8 @@ static __always_inline int answer_unreachable(struct xdp_md *ctx, const struct p
 {
 	__u8 *quote = (void *)p->ip;
 
-	if ((void *)(quote + QUOTE_LENGTH) > (void *)(long)ctx->data_end || p->ip->ihl != 5 || p->quoted || !may_answer(now))
+	if ((void *)(quote + QUOTE_LENGTH) > (void *)(long)ctx->data_end || p->ip->ihl != 5 || p->quoted ||
+	    p->part == LATER_FRAGMENT || !may_answer(now))
 		return XDP_DROP;
 
 	struct unreachable answer = {

@@ -3,6 +3,7 @@
 #pragma once
 #include <linux/if_ether.h>
 #include "answers.h"
+#include "fragments.h"
 #include "moves.h"
 #include "mss.h"
 #include "gateway-counts.h"
@@ -99,19 +100,46 @@ static __always_inline __u32 mtu_of(struct xdp_md *ctx, const struct bpf_fib_loo
 /* Takes up a packet that was translated outward and whose destination is ours, as if it came from outside. In natto.bpf.c. */
 int natto_inward(struct xdp_md *ctx);
 
-/* A program of its own, since the stack has no room for both ways. Pinned: without that it would be forgotten with the agent. */
+/* Take up a fragment, with the direction and mark that are in hand. In natto.bpf.c. */
+int natto_fragment(struct xdp_md *ctx);
+int natto_first_outbound(struct xdp_md *ctx);
+int natto_first_inbound(struct xdp_md *ctx);
+
+enum stage { INWARD, FRAGMENT, FIRST_OUTBOUND, FIRST_INBOUND, STAGES };
+
+/* Programs of their own, since the stack has no room for all ways. Pinned: without that it would be forgotten with the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, STAGES);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int (struct xdp_md *));
-} stages SEC(".maps") = { .values = { [0] = (void *)&natto_inward } };
+} stages SEC(".maps") = {
+	.values = {
+		[INWARD] = (void *)&natto_inward,
+		[FRAGMENT] = (void *)&natto_fragment,
+		[FIRST_OUTBOUND] = (void *)&natto_first_outbound,
+		[FIRST_INBOUND] = (void *)&natto_first_inbound,
+	},
+};
 
 static __always_inline int hairpin(struct xdp_md *ctx, __u32 length)
 {
 	count(HAIRPINNED, length);
-	bpf_tail_call(ctx, &stages, 0);
+	bpf_tail_call(ctx, &stages, INWARD);
 	count(DROP_NO_SESSION, length);
+	return XDP_DROP;
+}
+
+static __always_inline int take_up_fragment(struct xdp_md *ctx, enum direction direction, enum mark mark, __u32 length)
+{
+	struct fragment_in_hand *hand = fragment_in_hand();
+
+	if (hand) {
+		hand->key.direction = direction;
+		hand->key.mark = mark;
+		bpf_tail_call(ctx, &stages, FRAGMENT);
+	}
+	count(DROP_FRAGMENT, length);
 	return XDP_DROP;
 }
 
@@ -136,6 +164,10 @@ static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const
 	struct bpf_fib_lookup fib;
 	long route;
 
+	if (p->part && !remember_translation(address, r->gateway, now_ns(config))) {
+		count_for(r->gateway, DROP_FRAGMENT_LIMIT, p->length);
+		return XDP_DROP;
+	}
 	if (outbound && is_hairpin) {
 		__u32 length = p->length;
 
@@ -176,7 +208,9 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 	struct ethhdr old_eth = *p->eth;
 	__u32 length = p->length;
 	__u32 ports = (__u32)bpf_ntohs(p->source_port) << 16 | bpf_ntohs(p->destination_port);
-	__u32 entropy = mix32(bpf_ntohl(p->source) ^ bpf_ntohl(p->destination) ^ ports);
+	/* All fragments of a datagram go one way: only the first has ports. */
+	__u32 entropy = p->part ? mix32(bpf_ntohl(p->ip->saddr) ^ bpf_ntohl(p->ip->daddr))
+				: mix32(bpf_ntohl(p->source) ^ bpf_ntohl(p->destination) ^ ports);
 	__u16 outer_length = p->ip_length + WRAP_LENGTH;
 	struct bpf_fib_lookup fib;
 	/* The outer header has no type of service of its own: the zero one. */
@@ -217,7 +251,7 @@ static __always_inline int steer(struct xdp_md *ctx, struct packet *p, const str
 	set_wrap_mac(w->inner_eth.h_source, direction);
 	w->inner_eth.h_proto = bpf_htons(ETH_P_IP);
 
-	count(mark != STEERED ? PASSED_ON : direction == OUTBOUND ? STEERED_OUT : STEERED_IN, length);
+	count(mark != STEERED && mark != MEETING ? PASSED_ON : direction == OUTBOUND ? STEERED_OUT : STEERED_IN, length);
 	return send_on(&fib, route, &w->eth, &w->ip);
 }
 
@@ -266,7 +300,7 @@ static __always_inline enum unwrapped unwrap(struct xdp_md *ctx, const struct pa
 	if (w->vxlan.vni || (void *)(w + 1) > end || p->ip_length < WRAP_LENGTH + sizeof(struct iphdr) ||
 	    bpf_ntohs(w->udp.len) != p->ip_length - sizeof(struct iphdr))
 		return BAD_WRAP;
-	if (!is_wrap_mac(w->inner_eth.h_source) || !is_wrap_mac(w->inner_eth.h_dest) || w->inner_eth.h_dest[5] > LAST - STEERED ||
+	if (!is_wrap_mac(w->inner_eth.h_source) || !is_wrap_mac(w->inner_eth.h_dest) || w->inner_eth.h_dest[5] > MEETING - STEERED ||
 	    w->inner_eth.h_proto != bpf_htons(ETH_P_IP))
 		return BAD_WRAP;
 	*direction = w->inner_eth.h_source[5];

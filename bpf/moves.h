@@ -15,6 +15,7 @@ enum mark {
 	HANDED_ON,	/* it is mine and I do not know its flow: perhaps you do; if not, return it */
 	RETURNED,	/* nobody who might know its flow does */
 	LAST,		/* take it, or drop it */
+	MEETING,	/* a fragment: the others of its datagram come to you, too */
 };
 
 /* Until when a node counts as dead in the eyes of this one: written by the agent, which has to keep saying so. */

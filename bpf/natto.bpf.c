@@ -7,6 +7,7 @@
  */
 #include "answers.h"
 #include "forward.h"
+#include "fragment-forward.h"
 #include "maps.h"
 #include "packet.h"
 #include "sessions.h"
@@ -58,8 +59,6 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 
 	if (!address && direction == INBOUND)
 		return mark ? drop(DROP_BAD_WRAP, p->length) : XDP_PASS;
-	if (p->transport == FRAGMENT)
-		return drop(DROP_FRAGMENT, p->length);
 	if (p->transport == TRUNCATED)
 		return drop(DROP_MALFORMED, p->length);
 	if (p->transport == UNSUPPORTED)
@@ -102,6 +101,8 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 			return drop(DROP_NOT_OWNER, p->length);
 		if (!node || !node->address)
 			return drop(DROP_NO_OWNER, p->length);
+		if (p->part && !remember_turn(turn.node, turn.mark, now_ns(config)))
+			return drop(DROP_FRAGMENT_LIMIT, p->length);
 		return steer(ctx, p, config, node->address, turn.mark, network, direction);
 	}
 	if (p->quoted)
@@ -198,8 +199,8 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 		break;
 	}
 
-	if (p.ip->daddr == config->node_address && p.ip->protocol == IPPROTO_UDP && p.transport == TRANSLATABLE &&
-	    p.destination_port == config->vxlan_port) {
+	if (p.ip->daddr == config->node_address && p.ip->protocol == IPPROTO_UDP && p.part == WHOLE &&
+	    p.transport == TRANSLATABLE && p.destination_port == config->vxlan_port) {
 		switch (unwrap(ctx, &p, &direction, &mark)) {
 		case BAD_WRAP:
 			return drop(DROP_BAD_WRAP, p.length);
@@ -210,12 +211,15 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 		case INNER_PACKET:
 			break;
 		}
-		if (parse(ctx, &p) != IPV4)
+		if (parse(ctx, &p) != IPV4 || (mark == MEETING && p.part == WHOLE))
 			return drop(DROP_BAD_WRAP, p.length);
 		count(UNWRAPPED, p.length);
 	} else if (role == BOTH) {
 		direction = direction_of(&p, config);
 	}
+	if (p.part)
+		return take_up_fragment(ctx, direction, mark, p.length);
+	p.part = WHOLE;
 	return handle(ctx, &p, config, direction, mark);
 }
 
@@ -246,7 +250,48 @@ int natto_inward(struct xdp_md *ctx)
 
 	if (!config || parse(ctx, &p) != IPV4)
 		return XDP_DROP;
+	if (p.part)
+		return take_up_fragment(ctx, INBOUND, NOT_WRAPPED, p.length);
+	p.part = WHOLE;
 	return handle(ctx, &p, config, INBOUND, NOT_WRAPPED);
+}
+
+/* Never attached: every fragment comes here. */
+SEC("xdp")
+int natto_fragment(struct xdp_md *ctx)
+{
+	struct config *config = get_config();
+	struct fragment_in_hand *hand = fragment_in_hand();
+	struct packet p;
+
+	if (!config || !hand || parse(ctx, &p) != IPV4 || !p.part)
+		return XDP_DROP;
+	return handle_fragment(ctx, &p, config, FABRIC_NETWORK, hand);
+}
+
+static __always_inline int handle_first_fragment(struct xdp_md *ctx, enum direction direction)
+{
+	struct config *config = get_config();
+	struct fragment_in_hand *hand = fragment_in_hand();
+	struct packet p;
+
+	if (!config || !hand || parse(ctx, &p) != IPV4 || p.part != FIRST_FRAGMENT)
+		return XDP_DROP;
+	p.part = FIRST_FRAGMENT;
+	return handle(ctx, &p, config, direction, hand->key.mark);
+}
+
+/* Never attached: a first fragment is handled as a whole packet, and what becomes of it is noted for the others. */
+SEC("xdp")
+int natto_first_outbound(struct xdp_md *ctx)
+{
+	return handle_first_fragment(ctx, OUTBOUND);
+}
+
+SEC("xdp")
+int natto_first_inbound(struct xdp_md *ctx)
+{
+	return handle_first_fragment(ctx, INBOUND);
 }
 
 /* Run once by the agent (BPF_PROG_TEST_RUN), never attached: starts the expiry. */

@@ -9,8 +9,10 @@
 #include <linux/udp.h>
 #include "maps.h"
 
-/* Whether the part behind the IP header can be translated. */
-enum transport { TRANSLATABLE, FRAGMENT, TRUNCATED, UNSUPPORTED };
+/* Whether the part behind the IP header can be translated. HEADERLESS: it is a later fragment. */
+enum transport { TRANSLATABLE, HEADERLESS, TRUNCATED, UNSUPPORTED };
+
+enum part { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 
 struct packet {
 	struct ethhdr *eth;
@@ -26,6 +28,7 @@ struct packet {
 	__u32 length;		/* of the frame, for the counters */
 	__u16 ip_length;
 	__u8 transport;
+	__u8 part;		/* enum part */
 	__u8 protocol;		/* of the flow: the quoted packet's where there is one */
 	__u8 only;		/* the direction in which alone this packet may pass; 0 = either */
 	__u8 tcp_flags;
@@ -89,8 +92,10 @@ static __always_inline void parse_transport(struct packet *p, void *l4, __u32 le
 {
 	p->l4 = l4;
 	p->transport = TRUNCATED;
-	if (p->ip->frag_off & bpf_htons(0x3fff)) {
-		p->transport = FRAGMENT;
+	if (p->ip->frag_off & bpf_htons(0x3fff))
+		p->part = p->ip->frag_off & bpf_htons(0x1fff) ? LATER_FRAGMENT : FIRST_FRAGMENT;
+	if (p->part == LATER_FRAGMENT) {
+		p->transport = HEADERLESS;
 	} else if (p->ip->protocol == IPPROTO_TCP) {
 		struct tcphdr *tcp = l4;
 
@@ -192,6 +197,14 @@ static __always_inline __u16 not_zero(__u16 checksum)
 	return checksum ? checksum : 0xffff;
 }
 
+static __always_inline void rewrite_address(struct packet *p, __be32 *address, __be32 new_address)
+{
+	__be32 old_address = *address;
+
+	*address = new_address;
+	p->ip->check = adjust_checksum(p->ip->check, old_address, new_address);
+}
+
 /* Writes the new address (source or destination) and port or identifier, and mends both checksums. */
 static __always_inline void rewrite(struct packet *p, __be32 *address, __be32 new_address, int outbound,
 				    __be16 new_port, void *end)
@@ -199,9 +212,7 @@ static __always_inline void rewrite(struct packet *p, __be32 *address, __be32 ne
 	__be32 old_address = *address;
 	__be16 old_port = outbound ? p->source_port : p->destination_port;
 
-	*address = new_address;
-	p->ip->check = adjust_checksum(p->ip->check, old_address, new_address);
-
+	rewrite_address(p, address, new_address);
 	if (p->ip->protocol == IPPROTO_TCP) {
 		struct tcphdr *tcp = p->l4;
 
@@ -281,11 +292,7 @@ static __always_inline void rewrite_quoted(struct packet *p, int quoted_source, 
  */
 static __always_inline void rewrite_error(struct packet *p, int outbound, __be32 new_address, __be16 new_port, void *end)
 {
-	__be32 *address = outbound ? &p->ip->saddr : &p->ip->daddr;
-	__be32 old_address = *address;
-
-	*address = new_address;
-	p->ip->check = adjust_checksum(p->ip->check, old_address, new_address);
+	rewrite_address(p, outbound ? &p->ip->saddr : &p->ip->daddr, new_address);
 	rewrite_quoted(p, !outbound, new_address, new_port, end);
 }
 

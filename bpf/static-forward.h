@@ -4,30 +4,6 @@
 #include "forward.h"
 #include "static-mappings.h"
 
-static __always_inline int is_later_fragment(const struct packet *p)
-{
-	return (p->ip->frag_off & bpf_htons(0x1fff)) != 0;
-}
-
-/* The transport checksum covers the address. It is in the first fragment only. */
-static __always_inline void mend_first_fragment(struct packet *p, __be32 old_address, __be32 new_address, void *end)
-{
-	if (p->ip->protocol == IPPROTO_TCP) {
-		struct tcphdr *tcp = p->l4;
-
-		if ((void *)(tcp + 1) > end)
-			return;
-		tcp->check = adjust_checksum(tcp->check, old_address, new_address);
-	} else if (p->ip->protocol == IPPROTO_UDP) {
-		struct udphdr *udp = p->l4;
-
-		if ((void *)(udp + 1) > end)
-			return;
-		if (udp->check)
-			udp->check = not_zero(adjust_checksum(udp->check, old_address, new_address));
-	}
-}
-
 static __always_inline __u32 transport_header(const struct packet *p)
 {
 	return p->ip->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : 8;
@@ -40,7 +16,7 @@ static __always_inline enum counter fault_of(const struct packet *p, void *end)
 
 	if (p->ip->protocol != IPPROTO_TCP && p->ip->protocol != IPPROTO_UDP && p->ip->protocol != IPPROTO_ICMP)
 		return DROP_UNSUPPORTED;
-	if (p->transport == FRAGMENT && is_later_fragment(p))
+	if (p->part == LATER_FRAGMENT)
 		return 0;
 	if (p->ip_length < p->ip->ihl * 4 + transport_header(p))
 		return DROP_MALFORMED;
@@ -61,17 +37,13 @@ static __always_inline void rewrite_static(struct packet *p, const struct static
 {
 	__be32 *place = outbound ? &p->ip->saddr : &p->ip->daddr;
 	__be16 port = mapping->port ? mapping->port : own_port(p, outbound);
-	__be32 old = *place;
 
 	if (p->quoted) {
 		rewrite_error(p, outbound, mapping->address, port, end);
 	} else if (p->transport == TRANSLATABLE && p->ip->protocol != IPPROTO_ICMP) {
 		rewrite(p, place, mapping->address, outbound, port, end);
 	} else {
-		if (p->transport == FRAGMENT && !is_later_fragment(p))
-			mend_first_fragment(p, old, mapping->address, end);
-		*place = mapping->address;
-		p->ip->check = adjust_checksum(p->ip->check, old, mapping->address);
+		rewrite_address(p, place, mapping->address);
 	}
 }
 
@@ -92,6 +64,11 @@ static __always_inline int translate_static(struct xdp_md *ctx, struct packet *p
 	}
 	if (p->ip->ttl <= 1)
 		return XDP_PASS;
+	/* The later fragments of a floating address need no note. */
+	if (p->part == FIRST_FRAGMENT && mapping->port && !remember_translation(mapping->address, NO_GATEWAY, now_ns(config))) {
+		count(DROP_FRAGMENT_LIMIT, length);
+		return XDP_DROP;
+	}
 	if (outbound && is_public(p->ip->daddr)) {
 		rewrite_static(p, mapping, 1, end);
 		count(TRANSLATED_OUT, length);

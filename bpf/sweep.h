@@ -4,6 +4,7 @@
  * agent runs or not.
  */
 #pragma once
+#include "fragments.h"
 #include "sessions.h"
 
 #define TICK_NS 50000000ULL	/* 50 ms */
@@ -66,6 +67,8 @@ static int tick(void *map, __u32 *key, struct sweeper *s)
 		struct sweep sweep = { .now = now_ns(config), .from = s->cursor };
 		__u32 part = s->high_water / TICKS_PER_ROUND + 1;
 
+		if (!s->cursor)
+			sweep_fragments(sweep.now);
 		bpf_loop(part, sweep_record, &sweep, 0);
 		s->cursor = sweep.from + part >= s->high_water ? 0 : sweep.from + part;
 		s->last_run = bpf_ktime_get_coarse_ns();
@@ -102,5 +105,6 @@ static __always_inline long sweep_all(void)
 
 	struct sweep sweep = { .now = now_ns(config) };
 
+	sweep_fragments(sweep.now);
 	return bpf_loop(s->high_water, sweep_record, &sweep, 0);
 }

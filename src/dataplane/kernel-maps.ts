@@ -26,6 +26,9 @@ export const MAP_NAMES = [
   "static_mappings",
   "stages",
   "dead_nodes",
+  "datagrams",
+  "fragment_shares",
+  "fragments_in_hand",
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 

@@ -30,6 +30,11 @@ export interface Ipv4View {
   readonly fragment: boolean;
   /** It is a fragment, and not the first. */
   readonly laterFragment: boolean;
+  /** The larger packet's name among those of its sender, receiver and protocol. */
+  readonly identification: number;
+  /** In units of 8 bytes. */
+  readonly fragmentOffset: number;
+  readonly moreFragments: boolean;
   /** Offset of the IP payload in the frame. */
   readonly payloadAt: number;
   readonly payloadBytes: number;
@@ -49,6 +54,7 @@ export function parseIpv4(frame: Buffer): Ipv4Parse {
   const version = frame.readUInt8(at) >>> 4;
   const headerBytes = (frame.readUInt8(at) & 15) * 4;
   const totalBytes = frame.readUInt16BE(at + 2);
+  const fragmentation = frame.readUInt16BE(at + 6);
   if (version !== 4 || headerBytes < 20 || totalBytes < headerBytes || at + totalBytes > frame.length) {
     return { ok: false, reason: "malformed" };
   }
@@ -59,8 +65,11 @@ export function parseIpv4(frame: Buffer): Ipv4Parse {
     protocol: frame.readUInt8(at + 9),
     source: frame.readUInt32BE(at + 12),
     destination: frame.readUInt32BE(at + 16),
-    laterFragment: (frame.readUInt16BE(at + 6) & 0x1fff) !== 0,
-    fragment: (frame.readUInt16BE(at + 6) & (MORE_FRAGMENTS | 0x1fff)) !== 0,
+    fragment: (fragmentation & (MORE_FRAGMENTS | 0x1fff)) !== 0,
+    laterFragment: (fragmentation & 0x1fff) !== 0,
+    identification: frame.readUInt16BE(at + 4),
+    fragmentOffset: fragmentation & 0x1fff,
+    moreFragments: (fragmentation & MORE_FRAGMENTS) !== 0,
     payloadAt: at + headerBytes,
     payloadBytes: totalBytes - headerBytes,
   };
@@ -132,7 +141,6 @@ export function parsePacket(frame: Buffer): PacketParse {
   const at = ETHERNET_BYTES;
   const transport = parseTransport(frame.subarray(ip.payloadAt, at + ip.totalBytes), ip);
   if (!transport) return { ok: false, reason: "malformed" };
-  const fragmentation = frame.readUInt16BE(at + 6);
   const packet = {
     ethernet: { destination: readMac(frame, 0), source: readMac(frame, 6) },
     ip: {
@@ -140,10 +148,10 @@ export function parsePacket(frame: Buffer): PacketParse {
       destination: ip.destination,
       ttl: ip.ttl,
       tos: frame.readUInt8(at + 1),
-      identification: frame.readUInt16BE(at + 4),
-      dontFragment: (fragmentation & DONT_FRAGMENT) !== 0,
-      moreFragments: (fragmentation & MORE_FRAGMENTS) !== 0,
-      fragmentOffset: fragmentation & 0x1fff,
+      identification: ip.identification,
+      dontFragment: (frame.readUInt16BE(at + 6) & DONT_FRAGMENT) !== 0,
+      moreFragments: ip.moreFragments,
+      fragmentOffset: ip.fragmentOffset,
       options: frame.subarray(at + 20, ip.payloadAt),
     },
     transport,

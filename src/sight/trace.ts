@@ -3,6 +3,7 @@
  * sentence for each step. Routes are not known here: every destination is taken to be reachable. Pure.
  */
 
+import type { Outcome } from "../dataplane/model/outcome.ts";
 import { addRecord } from "../dataplane/model/records.ts";
 import { buildSketch, echo, tcp, udp } from "../dataplane/model/sketch.ts";
 import {
@@ -22,7 +23,7 @@ import {
   slotOfPublic,
   slotOfSource,
 } from "../dataplane/model/state.ts";
-import { type Outcome, step } from "../dataplane/model/step.ts";
+import { step } from "../dataplane/model/step.ts";
 import { ECHO_REPLY, ECHO_REQUEST, parsePacket, TCP_FLAG } from "../dataplane/packet.ts";
 import { NattoError } from "../errors.ts";
 import { address, formatAddress } from "../model/ipv4.ts";

@@ -27,7 +27,7 @@ export interface Quoted {
 
 /** The flow that a packet of a direction belongs to, or why it can belong to none. */
 export function classify(frame: Buffer, ip: Ipv4View, direction: Direction): Classified {
-  if (ip.fragment) return { ok: false, drop: "drop_fragment" };
+  if (ip.laterFragment) return { ok: false, drop: "drop_fragment" };
   switch (ip.protocol) {
     case PROTOCOL.tcp:
       if (ip.payloadBytes < 20) return { ok: false, drop: "drop_malformed" };
@@ -93,7 +93,7 @@ function classifyError(frame: Buffer, ip: Ipv4View, direction: Direction): Class
 
 /** The packet that an ICMP error quotes, if it is one that can be rewritten and the error goes to who sent it. */
 export function findQuoted(frame: Buffer, ip: Ipv4View): Quoted | undefined {
-  if (ip.fragment || ip.protocol !== PROTOCOL.icmp || ip.payloadBytes < 36) return undefined;
+  if (ip.laterFragment || ip.protocol !== PROTOCOL.icmp || ip.payloadBytes < 36) return undefined;
   if (!ICMP_ERRORS.includes(frame.readUInt8(ip.payloadAt))) return undefined;
   const ipAt = ip.payloadAt + 8;
   const end = ip.payloadAt + ip.payloadBytes;

@@ -2,6 +2,7 @@
 import { DEFAULT_ALLOCATION } from "../../model/allocation.ts";
 import { DEFAULT_BEHAVIOUR, DEPENDENCES, type NatBehaviour } from "../../model/nat-behaviour.ts";
 import { FABRIC_NETWORK, slotsPerAddress } from "../../model/slots.ts";
+import type { Outcome } from "./outcome.ts";
 import { buildSketch, echo, tcp, udp } from "./sketch.ts";
 import {
   EMPTY_STATE,
@@ -12,7 +13,7 @@ import {
   type State,
   slotOfSource,
 } from "./state.ts";
-import { type Outcome, step } from "./step.ts";
+import { step } from "./step.ts";
 import { sweep } from "./sweep.ts";
 import type { RouteLookup } from "./translate.ts";
 import { configOf, moveSlot, PLAN, planned, plannedRoutes, type World } from "./world.ts";

@@ -1,8 +1,9 @@
 /** A whole cell in the model: one node per model, joined by the fabric that carries wrapped packets from one to the other. */
 import { parseIpv4 } from "../packet.ts";
 import { MARKS } from "./moves.ts";
+import type { Outcome } from "./outcome.ts";
 import { type Counter, type DropCounter, EMPTY_STATE, type Role, type State } from "./state.ts";
-import { type Outcome, step } from "./step.ts";
+import { step } from "./step.ts";
 import { configOf, INTERFACE, plannedRoutes, rolesOf, type World } from "./world.ts";
 
 export interface Cloud {

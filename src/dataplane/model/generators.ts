@@ -18,6 +18,7 @@ import {
   type Transport,
 } from "../packet.ts";
 import { behaviourArbitrary } from "./behaviours.ts";
+import { partsArbitrary } from "./fragment-generators.ts";
 import { MARKS } from "./moves.ts";
 import { type Scenario, type Step, wrapAtPeer } from "./scenario.ts";
 import { buildSketch, tcp, udp } from "./sketch.ts";
@@ -285,7 +286,7 @@ export function wrappedArbitrary(world: World, node: number): fc.Arbitrary<Buffe
   const back = fc.tuple(inboundArbitrary(world), fc.constant("inbound" as const), peer);
   const mark = fc.oneof(
     { weight: 2, arbitrary: fc.constant("steered" as const) },
-    fc.constantFrom(...MARKS.slice(1)),
+    fc.constantFrom(...MARKS.slice(1), "meeting" as const),
   );
   return fc
     .tuple(fc.oneof({ weight: 3, arbitrary: out }, { weight: 1, arbitrary: back }), mark)
@@ -419,6 +420,14 @@ function burstArbitrary(world: World, node: number): fc.Arbitrary<readonly Step[
   });
 }
 
+/** Steps that belong together: mostly one. */
+function stepsArbitrary(world: World, node: number): fc.Arbitrary<readonly Step[]> {
+  return fc.oneof(
+    { weight: 30, arbitrary: stepArbitrary(world, node).map((one) => [one]) },
+    { weight: 2, arbitrary: partsArbitrary(world, node) },
+  );
+}
+
 /**
  * A scenario of up to `maxSteps` steps, at a node to which the endpoints' slots mostly belong. Some begin with a burst of 66 more.
  */
@@ -432,11 +441,11 @@ export function scenarioArbitrary(maxSteps = 60, maxRecords?: number): fc.Arbitr
             { weight: 6, arbitrary: fc.constant<readonly Step[]>([]) },
             { weight: 1, arbitrary: burstArbitrary(world, node) },
           ),
-          steps: fc.array(stepArbitrary(world, node), { minLength: 1, maxLength: maxSteps, size: "max" }),
+          steps: fc.array(stepsArbitrary(world, node), { minLength: 1, maxLength: maxSteps, size: "max" }),
         })
         .map(({ taken, burst, steps }) => {
           const moves = taken.map((slot): Step => ({ kind: "move", slot, owner: node }));
-          return { world, node, steps: [...moves, ...burst, ...steps] };
+          return { world, node, steps: [...moves, ...burst, ...steps.flat()] };
         }),
     ),
   );

@@ -5,6 +5,9 @@ import type { Direction, ModelConfig, Owner, SlotPlace } from "./state.ts";
 export const MARKS = ["direct", "steered", "relayed", "handed-on", "returned", "last"] as const;
 export type Mark = (typeof MARKS)[number];
 
+/** Beside these, in a wrap: a fragment comes to where the others of its datagram come to, too, as if it had come there directly. */
+export type WrapMark = Mark | "meeting";
+
 export type Turn =
   | { readonly kind: "here" }
   | { readonly kind: "send"; readonly to: number; readonly mark: Mark }
@@ -76,7 +79,7 @@ function ownersTurn(config: ModelConfig, place: SlotPlace, { mark, isMiddle }: S
 }
 
 /** The owner, or its backup while the owner is dead in this node's eyes. */
-function actingOwner(config: ModelConfig, { owner, backup }: SlotPlace): Owner {
+export function actingOwner(config: ModelConfig, { owner, backup }: SlotPlace): Owner {
   const isDead = owner.kind === "peer" && config.dead.has(owner.address);
   return isDead && backup.kind !== "nobody" ? backup : owner;
 }

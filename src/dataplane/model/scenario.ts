@@ -4,8 +4,9 @@
  */
 import { buildPacket, ECHO_REPLY, ETHERNET_BYTES, type Packet, parseIpv4, parsePacket } from "../packet.ts";
 import { classify } from "./classify.ts";
-import type { Mark } from "./moves.ts";
-import { buildSketch } from "./sketch.ts";
+import type { WrapMark } from "./moves.ts";
+import type { Outcome } from "./outcome.ts";
+import { buildSketch, type Part, partOfPacket } from "./sketch.ts";
 import {
   type Direction,
   EMPTY_STATE,
@@ -14,11 +15,14 @@ import {
   type SlotName,
   type State,
 } from "./state.ts";
-import { wrap } from "./steer.ts";
-import { type Arrival, type Outcome, step } from "./step.ts";
+import { withoutPorts, wrap } from "./steer.ts";
+import { type Arrival, step } from "./step.ts";
 import { sweep } from "./sweep.ts";
 import type { RouteLookup } from "./translate.ts";
 import { configOf, moveSlot, plannedRoutes, rolesOf, type World, type WorldMove } from "./world.ts";
+
+/** So many units of 8 bytes does an answer have that comes in parts. */
+export const UNITS_OF_PARTS = 8;
 
 export type Step =
   /** A frame comes to the interface of this role. */
@@ -32,6 +36,8 @@ export type Step =
       readonly from: { readonly address?: number; readonly port?: number } | undefined;
       /** Of a TCP answer. */
       readonly tcpFlags: number;
+      /** Of a fragmented answer, the part that comes; its payload is as long as all parts need. */
+      readonly part?: Part;
       /** The peer (counted modulo their number) that the answer reached and that wraps it; undefined = it comes directly. */
       readonly wrappedBy: number | undefined;
     }
@@ -110,7 +116,15 @@ export function advance(play: Play, next: Step): { readonly play: Play; readonly
     case "packet":
       return receive(play, next.role, next.frame);
     case "reply":
-      return answerTo(play, next, (asked) => replyTo(asked, next.tcpFlags, next.from));
+      return answerTo(play, next, (asked) => {
+        const reply = replyTo(
+          asked,
+          next.tcpFlags,
+          next.from,
+          next.part && Buffer.alloc(8 * UNITS_OF_PARTS - 8, 7),
+        );
+        return reply && next.part ? partOfPacket(reply, next.part) : reply;
+      });
     case "error":
       return answerTo(play, next, (about) => errorAbout(about, next));
     case "advance": {
@@ -179,11 +193,15 @@ export function errorAbout(
   });
 }
 
-/** What a remote answers to a packet: back to where it came from, echo request with echo reply. `from` puts another in its place. */
+/**
+ * What a remote answers to a packet: back to where it came from, echo request with echo reply. `from` puts another in its place, `payload` says
+ * something else.
+ */
 export function replyTo(
   frame: Buffer,
   tcpFlags: number,
   from?: Extract<Step, { kind: "reply" }>["from"],
+  payload?: Buffer,
 ): Buffer | undefined {
   const parsed = parsePacket(frame);
   if (!parsed.ok || parsed.packet.transport.kind === "raw") return undefined;
@@ -191,7 +209,7 @@ export function replyTo(
   return buildPacket({
     ethernet: { destination: ethernet.source, source: ethernet.destination },
     ip: { ...ip, source: from?.address ?? ip.destination, destination: ip.source, ttl: 60 },
-    transport: answer(transport, tcpFlags, from?.port),
+    transport: { ...answer(transport, tcpFlags, from?.port), ...(payload ? { payload } : {}) },
     padding: parsed.packet.padding,
   });
 }
@@ -218,14 +236,16 @@ export function wrapAtPeer(
   peer: number,
   frame: Buffer,
   direction: Direction,
-  mark: Mark = "steered",
+  mark: WrapMark = "steered",
 ): Buffer | undefined {
   const others = world.nodes.map((_, index) => index).filter((index) => index !== node);
   const from = others[peer % others.length];
   const parsed = parseIpv4(frame);
   if (from === undefined || !parsed.ok) return undefined;
-  const classified = classify(frame, parsed.ip, direction);
-  if (!classified.ok) return undefined;
   const to = { node: world.nodes[node]!.address, mark };
-  return wrap(configOf(world, from), frame, parsed.ip, classified.tuple, direction, to);
+  const { ip } = parsed;
+  if (ip.fragment) return wrap(configOf(world, from), frame, ip, withoutPorts(ip), direction, to);
+  const classified = classify(frame, ip, direction);
+  if (!classified.ok) return undefined;
+  return wrap(configOf(world, from), frame, ip, classified.tuple, direction, to);
 }

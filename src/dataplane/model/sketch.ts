@@ -1,5 +1,5 @@
 /** Packets as tests like to write them: what is not given has a usual value. */
-import { buildPacket, ECHO_REQUEST, type Packet, type Transport } from "../packet.ts";
+import { buildPacket, ECHO_REQUEST, type Packet, parseIpv4, parsePacket, type Transport } from "../packet.ts";
 
 const NO_BYTES: Buffer = Buffer.alloc(0);
 
@@ -57,4 +57,25 @@ export function udp(
 /** An ICMP echo request, unless another type is given. */
 export function echo(fields: Pick<Fields<"icmp">, "identifier"> & Partial<Fields<"icmp">>): Transport {
   return { kind: "icmp", type: ECHO_REQUEST, code: 0, sequence: 1, payload: NO_BYTES, ...fields };
+}
+
+/** From and to (exclusive) which unit of 8 bytes of its payload a packet is in a fragment, and the fragment's identification. */
+export interface Part {
+  readonly identification: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A fragment of a packet. */
+export function partOfPacket(frame: Buffer, { identification, from, to }: Part): Buffer {
+  const parsed = parseIpv4(frame);
+  const whole = parsePacket(frame);
+  if (!parsed.ok || !whole.ok) throw new Error("only an IPv4 packet can be cut");
+  const { payloadAt, payloadBytes, protocol } = parsed.ip;
+  const [start, end] = [from, to].map((unit) => payloadAt + Math.min(8 * unit, payloadBytes));
+  return buildPacket({
+    ...whole.packet,
+    ip: { ...whole.packet.ip, identification, moreFragments: 8 * to < payloadBytes, fragmentOffset: from },
+    transport: { kind: "raw", protocol, payload: frame.subarray(start, end) },
+  });
 }

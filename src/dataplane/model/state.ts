@@ -12,6 +12,7 @@ import { NOBODY } from "../../model/placement.ts";
 import { slotRoles } from "../../model/slot-roles.ts";
 import { FIRST_PORT, inboundSlot, mix32, type PortRange, slotPorts } from "../../model/slots.ts";
 import { staticAddresses } from "../../model/static-mappings.ts";
+import type { Datagram } from "./fragments.ts";
 import { type StaticMappings, staticMappings } from "./static-mappings.ts";
 
 /** The names of all counters. */
@@ -32,6 +33,7 @@ export const COUNTERS = [
   "log_lost",
   "drop_malformed",
   "drop_fragment",
+  "drop_fragment_limit",
   "drop_unsupported",
   "drop_no_session",
   "drop_no_owner",
@@ -202,7 +204,8 @@ export function slotOfPublic(gateway: Gateway, { address, port }: AddressPort): 
   return number === undefined ? undefined : slotName(gateway, address, number);
 }
 
-function slotName(gateway: Gateway, address: number, number: number): SlotName {
+/** The slot of an address of a gateway that has this number. */
+export function slotName(gateway: Gateway, address: number, number: number): SlotName {
   return { gateway: gateway.id, address, portsPerSlot: gateway.portsPerSlot, number };
 }
 
@@ -326,6 +329,8 @@ export interface State {
   /** Network and inside address → its use. */
   readonly endpoints: ReadonlyMap<string, EndpointUse>;
   readonly nextRecord: number;
+  /** Fragmented datagrams on their way, by `datagramKey`. */
+  readonly datagrams: ReadonlyMap<string, Datagram>;
 }
 
 export const EMPTY_STATE: State = {
@@ -333,6 +338,7 @@ export const EMPTY_STATE: State = {
   flows: new Map(),
   endpoints: new Map(),
   nextRecord: 0,
+  datagrams: new Map(),
 };
 
 /** All sessions. */

@@ -6,10 +6,10 @@ import { address } from "../../model/ipv4.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { FABRIC_NETWORK } from "../../model/slots.ts";
 import { forwardedPorts } from "../../model/static-mappings.ts";
-import { ETHERNET_BYTES, ICMP_ERRORS, type Ipv4View, PROTOCOL, updateChecksum, words } from "../packet.ts";
+import { ICMP_ERRORS, type Ipv4View, PROTOCOL } from "../packet.ts";
 import type { Classified, Quoted } from "./classify.ts";
 import type { AddressPort, Direction, DropCounter, Protocol } from "./state.ts";
-import { translate, translateError } from "./translate.ts";
+import { translate, translateAddress, translateError } from "./translate.ts";
 
 /** What an address becomes. */
 export interface StaticMapping {
@@ -101,11 +101,11 @@ export function translateStatic(
       frame: translateError(frame, ip, quoted, direction, { address: mapping.address, port }),
     };
   }
-  if (!ip.fragment && ip.protocol !== PROTOCOL.icmp) {
+  if (!ip.laterFragment && ip.protocol !== PROTOCOL.icmp) {
     const port = mapping.port ?? frame.readUInt16BE(ip.payloadAt + (outbound ? 0 : 2));
     return { ok: true, frame: translate(frame, ip, direction, { address: mapping.address, port }) };
   }
-  return { ok: true, frame: translateAddress(frame, ip, direction, mapping.address) };
+  return { ok: true, frame: translateAddress(frame, direction, mapping.address) };
 }
 
 /** Every ICMP message passes, but an error that quotes what cannot be rewritten. */
@@ -122,23 +122,4 @@ function faultOf(frame: Buffer, ip: Ipv4View, quoted: Quoted | undefined): DropC
 function quotedOwnPort(frame: Buffer, { protocol, transportAt }: Quoted, outbound: boolean): number {
   if (protocol === PROTOCOL.icmp) return frame.readUInt16BE(transportAt + 4);
   return frame.readUInt16BE(transportAt + (outbound ? 2 : 0));
-}
-
-/** The address alone. The checksum that covers it is in the first fragment only; that of ICMP covers none. */
-function translateAddress(frame: Buffer, ip: Ipv4View, direction: Direction, to: number): Buffer {
-  const out = Buffer.from(frame);
-  const at = ETHERNET_BYTES + (direction === "outbound" ? 12 : 16);
-  const from = words(frame.readUInt32BE(at));
-  out.writeUInt32BE(to, at);
-  const mend = (checkAt: number) =>
-    out.writeUInt16BE(updateChecksum(frame.readUInt16BE(checkAt), from, words(to)), checkAt);
-  mend(ETHERNET_BYTES + 10);
-  if (ip.laterFragment) return out;
-  if (ip.protocol === PROTOCOL.tcp) mend(ip.payloadAt + 16);
-  const udpCheckAt = ip.payloadAt + 6;
-  if (ip.protocol === PROTOCOL.udp && frame.readUInt16BE(udpCheckAt) !== 0) {
-    mend(udpCheckAt);
-    if (out.readUInt16BE(udpCheckAt) === 0) out.writeUInt16BE(0xffff, udpCheckAt);
-  }
-  return out;
 }

@@ -12,17 +12,20 @@ import {
   VXLAN_BYTES,
   writeMac,
 } from "../packet.ts";
-import { MARKS, type Mark } from "./moves.ts";
+import { MARKS, type WrapMark } from "./moves.ts";
 import type { Direction, ModelConfig, Tuple } from "./state.ts";
 
 /** Bytes that a wrap adds: Ethernet, IPv4, UDP, VXLAN. */
 export const WRAP_BYTES = ETHERNET_BYTES + 20 + 8 + VXLAN_BYTES;
+/** What a wrap depends on. */
+export type Outline = Pick<Tuple, "network" | "source" | "destination">;
+
 export const PROBE_VNI = 0xffffff;
 export const VXLAN_FLAGS = 0x08;
 
 /** The inner destination MAC tells the mark: the last byte counts from 0 for what is steered. */
-const INNER_DESTINATION: ReadonlyMap<string, Mark> = new Map(
-  MARKS.slice(1).map((mark, i) => [`02:4e:41:54:00:0${i}`, mark]),
+const INNER_DESTINATION: ReadonlyMap<string, WrapMark> = new Map(
+  [...MARKS.slice(1), "meeting" as const].map((mark, i) => [`02:4e:41:54:00:0${i}`, mark]),
 );
 /** The inner source MAC tells the direction. */
 const INNER_SOURCE: Readonly<Record<Direction, string>> = {
@@ -39,9 +42,9 @@ export function wrap(
   config: ModelConfig,
   frame: Buffer,
   ip: Ipv4View,
-  tuple: Tuple,
+  tuple: Outline,
   direction: Direction,
-  to: { readonly node: number; readonly mark: Mark },
+  to: { readonly node: number; readonly mark: WrapMark },
 ): Buffer {
   const inner = Buffer.from(frame.subarray(0, ETHERNET_BYTES + ip.totalBytes));
   const [destination] = [...INNER_DESTINATION].find(([, mark]) => mark === to.mark)!;
@@ -62,7 +65,7 @@ export function wrap(
     },
     transport: {
       kind: "udp",
-      sourcePort: wrapSourcePort(tuple),
+      sourcePort: wrapSourcePort(ip.fragment ? withoutPorts(ip) : tuple),
       destinationPort: config.vxlanPort,
       checksum: false,
       payload: buildVxlan({ flags: VXLAN_FLAGS, vni: tuple.network, frame: inner }),
@@ -71,8 +74,17 @@ export function wrap(
   });
 }
 
+/** All fragments of a datagram go one way: only the first has ports. */
+export function withoutPorts(ip: Ipv4View): Outline {
+  return {
+    network: FABRIC_NETWORK,
+    source: { address: ip.source, port: 0 },
+    destination: { address: ip.destination, port: 0 },
+  };
+}
+
 /** The outer source port: it spreads flows over the fabric's paths, and keeps each on one (RFC 7348, section 5). */
-export function wrapSourcePort({ source, destination }: Tuple): number {
+export function wrapSourcePort({ source, destination }: Outline): number {
   const ports = ((source.port << 16) | destination.port) >>> 0;
   return 49152 + (mix32((source.address ^ destination.address ^ ports) >>> 0) % 16384);
 }
@@ -94,7 +106,7 @@ export type Unwrapped =
       readonly frame: Buffer;
       readonly ip: Ipv4View;
       readonly direction: Direction;
-      readonly mark: Mark;
+      readonly mark: WrapMark;
     }
   /** The answer to a probe, to be sent out of the interface that the probe came from. */
   | { readonly kind: "probe"; readonly answer: Buffer }
@@ -122,7 +134,7 @@ export function unwrap(config: ModelConfig, frame: Buffer, ip: Ipv4View): Unwrap
   if (!direction || !mark) return BAD;
   const inner = Buffer.from(frame.subarray(WRAP_BYTES));
   const parsed = parseIpv4(inner);
-  if (!parsed.ok) return BAD;
+  if (!parsed.ok || (mark === "meeting" && !parsed.ip.fragment)) return BAD;
   frame.copy(inner, 0, 0, ETHERNET_BYTES);
   return { kind: "packet", frame: inner, ip: parsed.ip, direction, mark };
 }

@@ -17,10 +17,10 @@ import {
   segment,
   slotOf,
 } from "./example.ts";
+import type { Outcome } from "./outcome.ts";
 import { replyTo } from "./scenario.ts";
 import { buildSketch, tcp, udp } from "./sketch.ts";
 import { mappingsOf, sessionsOf } from "./state.ts";
-import type { Outcome } from "./step.ts";
 import { INTERFACE, MAC, PLAN, planned } from "./world.ts";
 
 const { syn, ack, fin, rst } = TCP_FLAG;
@@ -222,18 +222,6 @@ test("ICMP other than echo, and other protocols, are dropped and never forwarded
   for (const transport of [icmp(3, 1), icmp(11, 0), icmp(13, 0), icmp(8, 1), gre]) {
     assertDrop(newBench().receive(buildSketch({ ip: out, transport })), "drop_unsupported");
     assertDrop(newBench().receive(buildSketch({ ip: back, transport }), "outside"), "drop_unsupported");
-  }
-});
-
-test("fragments are dropped, first, middle and last", () => {
-  const transport: Transport = { kind: "raw", protocol: 17, payload: Buffer.alloc(40) };
-  for (const part of [
-    { moreFragments: true },
-    { moreFragments: true, fragmentOffset: 185 },
-    { fragmentOffset: 185 },
-  ]) {
-    const ip = { source: ENDPOINT, destination: REMOTE, ...part };
-    assertDrop(newBench().receive(buildSketch({ ip, transport })), "drop_fragment");
   }
 });
 

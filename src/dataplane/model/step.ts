@@ -5,13 +5,23 @@
 import { type Ipv4View, parseIpv4 } from "../packet.ts";
 import { prohibitedFor, resetFor, tooBigFor } from "./answers.ts";
 import { type Classified, classify, findQuoted, type Quoted } from "./classify.ts";
+import {
+  beginDatagram,
+  type Datagram,
+  datagramKey,
+  type Fate,
+  faultOfPart,
+  isGoodPart,
+  meetingNode,
+  passPart,
+} from "./fragments.ts";
 import { admittedBy, answeredThrough, coveringMapping } from "./mappings.ts";
-import { type Mark, turnOf } from "./moves.ts";
+import { type Mark, turnOf, type WrapMark } from "./moves.ts";
 import { clampMss } from "./mss.ts";
+import { answered, counted, drop, finish, kernel, type Outcome } from "./outcome.ts";
 import type { Indexed } from "./records.ts";
 import { findSession, notePacket, openingOf, openSession } from "./sessions.ts";
 import {
-  type Counter,
   type Direction,
   type DropCounter,
   type FlowRecord,
@@ -28,8 +38,8 @@ import {
   type Tuple,
 } from "./state.ts";
 import { findStatic, floatKey, type StaticMapping, translateStatic } from "./static-mappings.ts";
-import { isWrapped, unwrap, WRAP_BYTES, wrap } from "./steer.ts";
-import { type Forwarded, forward, type RouteLookup, translate, translateError } from "./translate.ts";
+import { isWrapped, type Outline, unwrap, WRAP_BYTES, withoutPorts, wrap } from "./steer.ts";
+import { forward, type RouteLookup, translate, translateAddress, translateError } from "./translate.ts";
 
 /** A packet that comes to a node. */
 export interface Arrival {
@@ -40,22 +50,6 @@ export interface Arrival {
   /** Milliseconds. */
   readonly now: number;
   readonly route: RouteLookup;
-}
-
-/** `kernel` is XDP_PASS; `redirect` is XDP_REDIRECT, and so is `return`: back out of the interface that the packet came from. */
-export type Verdict =
-  | { readonly kind: "drop"; readonly counter: DropCounter }
-  | { readonly kind: "kernel" }
-  | { readonly kind: "redirect"; readonly ifindex: number }
-  | { readonly kind: "return" };
-
-export interface Outcome {
-  readonly state: State;
-  readonly verdict: Verdict;
-  /** The frame as it leaves or goes to the kernel; undefined when it is dropped. */
-  readonly packet: Buffer | undefined;
-  /** Each grows by one packet. In the order of the steps. */
-  readonly counters: readonly Counter[];
 }
 
 /** What could be classified. */
@@ -81,7 +75,12 @@ export function step(config: ModelConfig, state: State, arrival: Arrival): Outco
   const { ip } = parsed;
   if (isWrapped(config, frame, ip)) return receiveWrapped(config, state, arrival, ip); // 3
   const direction = directionOf(config, role, ip); // 4
-  return handle(config, state, { frame, ip, direction, mark: "direct", now, route });
+  return takeUp(config, state, { frame, ip, direction, now, route }, "direct");
+}
+
+function takeUp(config: ModelConfig, state: State, packet: Omit<Directed, "mark">, mark: WrapMark): Outcome {
+  if (mark === "meeting" || packet.ip.fragment) return handleFragment(config, state, packet, mark);
+  return handle(config, state, { ...packet, mark });
 }
 
 function directionOf(config: ModelConfig, role: Role, ip: Ipv4View): Direction {
@@ -108,7 +107,7 @@ function receiveWrapped(config: ModelConfig, state: State, arrival: Arrival, out
   }
   const { frame, ip, direction, mark } = content;
   const { now, route } = arrival;
-  return counted("unwrapped", handle(config, state, { frame, ip, direction, mark, now, route }));
+  return counted("unwrapped", takeUp(config, state, { frame, ip, direction, now, route }, mark));
 }
 
 /** Steps 5 to 13. An established session is looked for first: it lives on when its source is not enrolled any more. */
@@ -130,10 +129,67 @@ function handle(config: ModelConfig, state: State, packet: Directed): Outcome {
   if (!gateway && !(direction === "inbound" && config.addresses.has(ip.destination))) {
     return mark === "direct" ? kernel(state, frame) : drop(state, "drop_bad_wrap"); // 5
   }
-  if (!classified.ok) return drop(state, classified.drop); // 6, 7
+  if (!classified.ok) return drop(state, classified.drop); // 7
   if (ip.ttl <= 1) return kernel(state, frame); // 9
   if (!gateway) return drop(state, "drop_no_session"); // 11
   return handleUnknown(config, state, packet, gateway, classified);
+}
+
+/** "Fragments": a fragment goes to where its datagram's fragments meet, and there the way of the first. */
+function handleFragment(
+  config: ModelConfig,
+  state: State,
+  packet: Omit<Directed, "mark">,
+  came: WrapMark,
+): Outcome {
+  const { frame, ip, direction } = packet;
+  const isOurs =
+    direction === "outbound"
+      ? gatewayOfSource(config, ip.source) !== undefined
+      : config.addresses.has(ip.destination);
+  const endpoint = findQuoted(frame, ip)?.destination ?? ip.source;
+  const mapping = findStatic(config.staticMappings, ip, direction, classify(frame, ip, direction), endpoint);
+  // Whichever node gets a fragment of a floating address translates it: they need not meet.
+  const meets = isOurs && !(mapping && mapping.port === undefined);
+  const mark = came === "meeting" ? (meets ? "direct" : "steered") : came;
+  const here: Directed = { ...packet, mark };
+  if (meets) {
+    if (ip.ttl <= 1) return kernel(state, frame);
+    const fault = faultOfPart(ip);
+    if (fault) return drop(state, fault);
+    const node = came === "direct" ? meetingNode(config, ip, direction) : undefined;
+    if (node?.kind === "nobody") return drop(state, "drop_no_owner");
+    if (node?.kind === "peer") {
+      return steer(config, state, here, withoutPorts(ip), { node: node.address, mark: "meeting" });
+    }
+  }
+  if (!ip.laterFragment) return handle(config, state, here);
+  const datagram = state.datagrams.get(datagramKey(ip, direction, mark));
+  if (datagram) return follow(config, state, here, datagram);
+  if (mapping) return forwardStatic(config, state, here, mapping, undefined);
+  if (!isOurs) return mark === "direct" ? kernel(state, frame) : drop(state, "drop_bad_wrap");
+  return drop(state, "drop_fragment");
+}
+
+/** A later fragment goes the way of its first. */
+function follow(config: ModelConfig, state: State, packet: Directed, datagram: Datagram): Outcome {
+  const { frame, ip, direction, mark, route } = packet;
+  const { fate } = datagram;
+  if (ip.ttl <= 1) return kernel(state, frame);
+  const passed = isGoodPart(ip) ? passPart(state, datagramKey(ip, direction, mark), datagram, ip) : undefined;
+  if (!passed) return drop(state, "drop_fragment");
+  if (fate.kind === "sent-on") return steer(config, passed, packet, withoutPorts(ip), fate);
+  const translated = translateAddress(frame, direction, fate.address);
+  if (isHairpin(config, packet)) return turnInward(config, passed, packet, translated);
+  const outbound = direction === "outbound";
+  const sent = forward(translated, ip.totalBytes, route(outbound ? ip.destination : fate.address));
+  if (sent.kind === "too-big") return refuse(config, passed, packet, sent.mtu, false);
+  return finish(passed, sent, outbound ? "translated_out" : "translated_in");
+}
+
+/** Notes what becomes of a packet, if it is the first fragment of a larger one; undefined when there is no room for the note. */
+function noteFirst(state: State, { ip, direction, mark, now }: Directed, fate: Fate): State | undefined {
+  return ip.fragment && !ip.laterFragment ? beginDatagram(state, ip, direction, mark, fate, now) : state;
 }
 
 /** "Static mappings": no slot, no owner, no session. */
@@ -148,11 +204,16 @@ function forwardStatic(
   const translated = translateStatic(frame, ip, direction, quoted, mapping);
   if (!translated.ok) return drop(state, translated.drop);
   if (ip.ttl <= 1) return kernel(state, frame);
-  if (isHairpin(config, packet)) return turnInward(config, state, packet, translated.frame);
+  const noted =
+    mapping.port === undefined
+      ? state // The later fragments of a floating address need no note.
+      : noteFirst(state, packet, { kind: "translated", address: mapping.address });
+  if (!noted) return drop(state, "drop_fragment_limit");
+  if (isHairpin(config, packet)) return turnInward(config, noted, packet, translated.frame);
   const outbound = direction === "outbound";
   const sent = forward(translated.frame, ip.totalBytes, route(outbound ? ip.destination : mapping.address));
-  if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu, quoted !== undefined);
-  return finish(state, sent, outbound ? "translated_out" : "translated_in");
+  if (sent.kind === "too-big") return refuse(config, noted, packet, sent.mtu, quoted !== undefined);
+  return finish(noted, sent, outbound ? "translated_out" : "translated_in");
 }
 
 /** Steps 11 to 14: a packet of ours that belongs to no session here. */
@@ -175,7 +236,11 @@ function handleUnknown(
   const hasMapping = coveringMapping(config, state, gateway.behaviour, tuple) !== undefined;
   const turn = turnOf(config, place, { direction, mark, isMiddle, hasMapping: !isMiddle && hasMapping });
   if (turn.kind === "drop") return drop(state, turn.counter);
-  if (turn.kind === "send") return steer(config, state, packet, tuple, { node: turn.to, mark: turn.mark });
+  if (turn.kind === "send") {
+    const to = { node: turn.to, mark: turn.mark };
+    const noted = noteFirst(state, packet, { kind: "sent-on", ...to });
+    return noted ? steer(config, noted, packet, tuple, to) : drop(state, "drop_fragment_limit");
+  }
   if (quoted) return drop(state, "drop_no_session"); // 13
   return direction === "inbound"
     ? admit(config, state, packet, gateway, classified)
@@ -248,14 +313,14 @@ function steer(
   config: ModelConfig,
   state: State,
   packet: Directed,
-  tuple: Tuple,
-  to: { readonly node: number; readonly mark: Mark },
+  tuple: Outline,
+  to: { readonly node: number; readonly mark: WrapMark },
 ): Outcome {
   const { frame, ip, direction, route } = packet;
   const wrapped = wrap(config, frame, ip, tuple, direction, to);
   const sent = forward(wrapped, ip.totalBytes + WRAP_BYTES, route(to.node));
   if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu - WRAP_BYTES, false);
-  if (to.mark !== "steered") return finish(state, sent, "passed_on");
+  if (to.mark !== "steered" && to.mark !== "meeting") return finish(state, sent, "passed_on");
   return finish(state, sent, direction === "outbound" ? "steered_out" : "steered_in");
 }
 
@@ -285,12 +350,14 @@ function passThrough(
   const translated = quoted
     ? translateError(frame, ip, quoted, direction, to)
     : translate(frame, ip, direction, to); // 15
-  if (isHairpin(config, packet)) return turnInward(config, state, packet, translated);
+  const noted = noteFirst(state, packet, { kind: "translated", address: to.address });
+  if (!noted) return drop(state, "drop_fragment_limit");
+  if (isHairpin(config, packet)) return turnInward(config, noted, packet, translated);
   const way = route(outbound ? ip.destination : record.inside.address);
   const clamp = config.gateways.get(record.slot.gateway)?.behaviour.mssClamp;
   const sent = forward(clampMss(translated, ip, clamp, way), ip.totalBytes, way); // 16
-  if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu, quoted !== undefined);
-  return finish(state, sent, outbound ? "translated_out" : "translated_in");
+  if (sent.kind === "too-big") return refuse(config, noted, packet, sent.mtu, quoted !== undefined);
+  return finish(noted, sent, outbound ? "translated_out" : "translated_in");
 }
 
 /** "Hairpins": the destination of an outbound packet is ours too. */
@@ -302,8 +369,8 @@ function isHairpin({ addresses }: ModelConfig, { ip, direction }: Directed): boo
 function turnInward(config: ModelConfig, state: State, { now, route }: Directed, frame: Buffer): Outcome {
   const parsed = parseIpv4(frame);
   if (!parsed.ok) throw new Error("translating broke a packet");
-  const inward: Directed = { frame, ip: parsed.ip, direction: "inbound", mark: "direct", now, route };
-  return counted("translated_out", counted("hairpinned", handle(config, state, inward)));
+  const inward = takeUp(config, state, { frame, ip: parsed.ip, direction: "inbound", now, route }, "direct");
+  return counted("translated_out", counted("hairpinned", inward));
 }
 
 /** Step 16: what is too big is dropped, and its sender told so if it wants to know. An ICMP error is never answered. */
@@ -312,34 +379,4 @@ function refuse(config: ModelConfig, state: State, packet: Directed, mtu: number
   const from = direction === "outbound" ? config.address : ip.destination;
   const answer = isError ? undefined : tooBigFor(frame, ip, from, mtu);
   return answer ? answered(state, answer, "drop_too_big", "too_big_sent") : drop(state, "drop_too_big");
-}
-
-function finish(state: State, sent: Exclude<Forwarded, { kind: "too-big" }>, counter: Counter): Outcome {
-  switch (sent.kind) {
-    case "drop":
-      return drop(state, sent.drop);
-    case "kernel":
-      return counted(counter, kernel(state, sent.packet));
-    case "redirect": {
-      const { ifindex, packet } = sent;
-      return { state, verdict: { kind: "redirect", ifindex }, packet, counters: [counter] };
-    }
-  }
-}
-
-function counted(counter: Counter, outcome: Outcome): Outcome {
-  return { ...outcome, counters: [counter, ...outcome.counters] };
-}
-
-/** What is dropped, and answered toward where it came from. */
-function answered(state: State, answer: Buffer, reason: DropCounter, sent: Counter): Outcome {
-  return { state, verdict: { kind: "return" }, packet: answer, counters: [reason, sent] };
-}
-
-function kernel(state: State, packet: Buffer): Outcome {
-  return { state, verdict: { kind: "kernel" }, packet, counters: [] };
-}
-
-function drop(state: State, counter: DropCounter): Outcome {
-  return { state, verdict: { kind: "drop", counter }, packet: undefined, counters: [counter] };
 }

@@ -1,4 +1,5 @@
 /** Expiry: what the kernel timer does to all records (docs/dataplane.md, "Expiry"). */
+import { sweepFragments } from "./fragments.ts";
 import { hasRested } from "./mappings.ts";
 import { removeRecord } from "./records.ts";
 import { endSession } from "./sessions.ts";
@@ -10,9 +11,9 @@ export interface Swept {
   readonly expired: number;
 }
 
-/** Ends every session that has been idle for its timeout at `now` (ms), or whose slot is not this node's any more. */
+/** Ends every session that has been idle for its timeout at `now` (ms), or whose slot is not this node's any more; forgets old datagrams. */
 export function sweep(config: ModelConfig, state: State, now: number): Swept {
-  let swept = state;
+  let swept = sweepFragments(state, now);
   let expired = 0;
   for (const index of state.records.keys()) {
     const record = swept.records.get(index);

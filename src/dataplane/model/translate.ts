@@ -59,6 +59,18 @@ export function translate(frame: Buffer, ip: Ipv4View, direction: Direction, to:
 }
 
 /**
+ * Step 15 for what has no ports: the address alone. The checksum that covers it is in the first fragment only; that of ICMP covers none. `frame`
+ * stays as it is.
+ */
+export function translateAddress(frame: Buffer, direction: Direction, to: number): Buffer {
+  const out = Buffer.from(frame);
+  const at = ETHERNET_BYTES + (direction === "outbound" ? 12 : 16);
+  out.writeUInt32BE(to, at);
+  updateAt(out, ETHERNET_BYTES + 10, words(frame.readUInt32BE(at)), words(to));
+  return out;
+}
+
+/**
  * Step 15 for an ICMP error (RFC 5508): the error's own address on the endpoint's side, and in the quoted packet the address and port
  * of the other end there, which is the same endpoint: what it sent comes back quoted. `frame` stays as it is.
  */

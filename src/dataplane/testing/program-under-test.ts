@@ -14,6 +14,7 @@ import {
   readConfig,
   readSweeper,
   uint32Key,
+  writeArray,
   writeConfig,
 } from "../kernel-maps.ts";
 import { type Codecs, readCodecs } from "../layouts.ts";
@@ -150,12 +151,14 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
 }
 
 function clearFlows(maps: KernelMaps, codecs: Codecs): void {
-  for (const { fd, info } of [maps.flows, maps.endpoints, maps.exhausted]) {
+  for (const { fd, info } of [maps.flows, maps.endpoints, maps.exhausted, maps.datagrams]) {
     const { count, keys } = bpf.readEntries(fd, info);
     const size = info.keySize;
     for (let i = 0; i < count; i++) bpf.remove(fd, keys.subarray(i * size, (i + 1) * size));
   }
   bpf.drain(maps.free_records.fd);
+  const { info } = maps.fragment_shares;
+  writeArray(maps.fragment_shares, 0, Buffer.alloc(info.maxEntries * info.valueSize));
   const row = { ...readSweeper(maps, codecs), cursor: 0, high_water: 0, in_use: 0 };
   bpf.update(maps.sweeper.fd, uint32Key(0), codecs.sweeper.encode(row));
 }
