@@ -149,16 +149,8 @@ test("What nobody asked for is not let in, neither to a free port nor to one in 
   await counterGrows(lab, before, "drop_no_session", 2 * tries + 1);
 });
 
-test("What cannot be translated is dropped and counted, and nothing that is enrolled has ever left as it was.", async () => {
+test("Nothing that is enrolled has ever left as it was.", async () => {
   const lab = cloud();
-  const before = await counters(lab);
-  const target = hostAddress(lab, SERVER);
-  const pings = ["ep1", "ep2", "ep3", "ep4", "ep5", "ep6"].map(async (host) => {
-    const { stdout } = await lab.exec(host, ["ping", "-c1", "-W1", "-s3000", target]);
-    assert.match(stdout, /1 packets transmitted, 0 received/, `fragments of ${host}`);
-  });
-  await Promise.all(pings);
-  await counterGrows(lab, before, "drop_fragment", 6);
   const { untranslated, translated } = await seenOutside(lab);
   assert.equal(untranslated, 0);
   assert(translated > 10_000, `the router outside has counted ${translated} translated packets`);
