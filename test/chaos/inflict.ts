@@ -1,11 +1,9 @@
 /** Does to a lab what a schedule says, and undoes it. */
-import { readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
 import type { Lab } from "../../src/lab/lab.ts";
-import { isAlive, processesIn, signalProcess } from "../../src/lab/process-table.ts";
-import { bpfFolder, readProcesses, stateFolder } from "../../src/lab/run-folder.ts";
+import { readProcesses } from "../../src/lab/run-folder.ts";
 import { MANAGEMENT_INTERFACE } from "../../src/lab/topology.ts";
-import { killHard, restart, run, until } from "../e2e/fixture.ts";
+import { killHard, restart, run } from "../e2e/fixture.ts";
+import { forgetEverything, killEverything, startEverything } from "../e2e/node-outage.ts";
 import { type Fault, isNodeFault, type Targets, type Victim } from "./schedule.ts";
 
 /** Programs that carry or make traffic, and the suite's own: they stay. */
@@ -23,12 +21,6 @@ export async function targetsIn(lab: Lab): Promise<Targets> {
   return { processes, partitions: managed.map((host) => host.name), nodes };
 }
 
-async function processesOf(lab: Lab, host: string): Promise<readonly string[]> {
-  return (await readProcesses(lab.folder))
-    .filter((p) => p.host === host && !SPARED.has(p.name))
-    .map((p) => p.name);
-}
-
 export async function inflict(lab: Lab, fault: Fault): Promise<void> {
   switch (fault.kind) {
     case "kill":
@@ -42,8 +34,8 @@ export async function inflict(lab: Lab, fault: Fault): Promise<void> {
     case "power":
     case "wipe":
       await lab.cutLinks(fault.host, { management: true });
-      await killAll(lab, fault.host);
-      if (fault.kind === "wipe") await wipe(lab, fault.host);
+      await killEverything(lab, fault.host);
+      if (fault.kind === "wipe") await forgetEverything(lab, fault.host);
       return;
   }
 }
@@ -54,7 +46,7 @@ export async function undo(lab: Lab, fault: Fault): Promise<void> {
   else if (fault.kind === "partition") await run(lab, fault.host, "nft", "delete", "table", "inet", "chaos");
   else if (isNodeFault(fault)) {
     await lab.restoreLinks(fault.host);
-    for (const name of await processesOf(lab, fault.host)) await restart(lab, fault.host, name);
+    await startEverything(lab, fault.host);
   }
 }
 
@@ -64,23 +56,4 @@ async function partition(lab: Lab, host: string): Promise<void> {
     `chain ${hook} { type filter hook ${hook} priority 0; ${match} "${MANAGEMENT_INTERFACE}" drop; };`;
   const table = `table inet chaos { ${chain("input", "iifname")} ${chain("output", "oifname")} }`;
   await run(lab, host, "nft", table);
-}
-
-/** Every process in the host, whoever started it: the agent's routing daemon too. */
-async function killAll(lab: Lab, host: string): Promise<void> {
-  const file = `/run/netns/${lab.host(host).namespace}`;
-  const all = processesIn([file]);
-  for (const id of all) signalProcess(id, "SIGKILL");
-  await until(`no process is left in ${host}`, async () => !all.some(isAlive));
-}
-
-/** A node whose disk was replaced: no snapshot, no maps, no programs, no rules. */
-async function wipe(lab: Lab, host: string): Promise<void> {
-  for (const folder of [bpfFolder(lab.folder, host), stateFolder(lab.folder, host)]) {
-    // The two *.debug belong to the BPF file system itself.
-    const entries = (await readdir(folder)).filter((name) => !name.endsWith(".debug"));
-    for (const entry of entries) await rm(join(folder, entry), { recursive: true });
-  }
-  // Added first, since it may not be there; what else this suite has put there stays.
-  await run(lab, host, "nft", "add table ip natto; delete table ip natto");
 }

@@ -341,8 +341,7 @@ export async function seenOutside(lab: Lab): Promise<{ untranslated: number; tra
 
 /** Nothing was lost: no packet of a UDP flow, no connection, no new flow; and no flow changed its address and port. */
 export function assertNothingLost(report: ProbeReport): void {
-  const troubled = report.flows.filter(({ report: r }) => lostPackets(r) > 0 || r.outside.length !== 1);
-  assert.deepEqual(troubled.map(summary), []);
+  assert.deepEqual(troubledOf(report.flows), []);
   assert(report.flows.every(({ report: r }) => r.sent > 0));
   for (const { flow, sent, answered, broken } of report.tcp) {
     assert.equal(broken, undefined, `TCP flow ${flow}`);
@@ -353,6 +352,11 @@ export function assertNothingLost(report: ProbeReport): void {
     // The last one may still be under way when the counting ends.
     assert(answered >= attempts - 1, `${host}: ${answered} of ${attempts} new flows were answered`);
   }
+}
+
+/** UDP flows that lost a packet or changed their address and port, in words. */
+export function troubledOf(flows: readonly ProbedFlow[]): readonly string[] {
+  return flows.filter(({ report }) => lostPackets(report) > 0 || report.outside.length !== 1).map(summary);
 }
 
 function summary({ host, path, report }: ProbedFlow): string {

@@ -1,0 +1,52 @@
+/** Where the slots of the gateway `web` are, and whether they are at rest. */
+import assert from "node:assert/strict";
+import { configsApplied, listObjects, natto } from "../../src/demo/cloud.ts";
+import type { Lab } from "../../src/lab/lab.ts";
+import { cellAndPool, hostsOf, PATIENCE_MS, placementOf, until } from "./fixture.ts";
+
+/** Node → how many slots it owns. */
+export async function ownersOf(lab: Lab): Promise<Readonly<Record<string, number>>> {
+  return (await listObjects(lab, "NatGateway")).find((g) => g.metadata.name === "web")?.status?.owners ?? {};
+}
+
+/** Phase → how many slots are in it. */
+export async function phasesOf(lab: Lab): Promise<Readonly<Record<string, number>>> {
+  const { spec } = await placementOf(lab, "web");
+  const counts: Record<string, number> = {};
+  for (const { phase } of spec.addresses.flatMap((placed) => placed.moves ?? [])) {
+    counts[phase] = (counts[phase] ?? 0) + 1;
+  }
+  return counts;
+}
+
+/** Waits until all nodes do what their configuration of now says. */
+export async function untilApplied(lab: Lab): Promise<void> {
+  await configsApplied(lab, hostsOf(lab, "node"), PATIENCE_MS);
+}
+
+/** Waits until every node has its share of the slots: one that was lost gets them back, and that moves flows. */
+export async function untilBalanced(lab: Lab): Promise<void> {
+  const nodes = hostsOf(lab, "node");
+  await until("every node has its share", async () => {
+    const owners = await ownersOf(lab);
+    const slots = Object.values(owners).reduce((sum, n) => sum + n, 0);
+    return slots > 0 && nodes.every((node) => (owners[node] ?? 0) >= Math.floor(slots / nodes.length));
+  });
+  await untilApplied(lab);
+}
+
+/**
+ * Ends the moves that are under way, and what begins from now on soon: flows that begin while such a short deadline runs would be cut when it
+ * passes. `spec` is what else the cell is.
+ */
+export async function finishMoves(lab: Lab, spec: object = {}): Promise<void> {
+  await natto(lab, ["apply", "-f", "-"], cellAndPool({ ...spec, moves: { deadlineSeconds: 1 } }));
+  await until("no slot is in a move", async () => Object.keys(await phasesOf(lab)).length === 0);
+  await untilApplied(lab);
+}
+
+/** Lets moves that begin from now on take as long as they may by default. */
+export async function takeTimeToMove(lab: Lab, spec: object = {}): Promise<void> {
+  assert.deepEqual(await phasesOf(lab), {});
+  await natto(lab, ["apply", "-f", "-"], cellAndPool(spec));
+}
