@@ -3,6 +3,7 @@
 #pragma once
 #include <linux/if_ether.h>
 #include "answers.h"
+#include "contact.h"
 #include "fragments.h"
 #include "moves.h"
 #include "mss.h"
@@ -271,6 +272,19 @@ static __always_inline int answer_probe(const struct xdp_md *ctx, struct ethhdr 
 	udp->check = 0;
 	count(PROBES_ANSWERED, length);
 	return send_back(ctx);
+}
+
+/* Takes note of a peer's probe; returns whether this node stands down, and so does not answer. */
+static __always_inline int is_cut_off(const struct xdp_md *ctx, struct config *config, const struct packet *p)
+{
+	struct probe *probe = (void *)(long)ctx->data + sizeof(struct wrap) - sizeof(struct ethhdr);
+	__be32 source = p->ip->saddr;
+	__u32 *sender = bpf_map_lookup_elem(&node_addresses, &source);
+
+	if (!sender || p->ip_length < WRAP_LENGTH - sizeof(struct ethhdr) + sizeof(*probe) ||
+	    (void *)(probe + 1) > (void *)(long)ctx->data_end)
+		return config->stands_down;
+	return stands_down_at(config, *sender, probe, now_ns(config));
 }
 
 enum unwrapped { BAD_WRAP, PROBE, INNER_PACKET };

@@ -64,6 +64,7 @@ struct config {
 	__u16 programmed;	/* 1 once everything else is in place: probes are answered */
 	__u64 clock_offset;	/* 0, except in tests of timers */
 	__u32 static_mappings;	/* how many there are: nothing is looked for where there are none */
+	__u32 stands_down;	/* 1 = this node was cut off, and its slots may be others' by now; the agent takes it back */
 	__u64 returning_until;	/* the agent's own note, in the kernel's monotonic clock; the program does without */
 };
 

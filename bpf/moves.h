@@ -54,6 +54,23 @@ static __always_inline struct turn inbound_turn(const struct slot *s, enum mark 
 	return (struct turn){ .node = node, .mark = mark + 1 };
 }
 
+/* Outbound, by somebody who does not take the packet, to who does as far as he knows. */
+static __always_inline struct turn pass_on(__u32 taker, enum mark mark)
+{
+	switch (mark) {
+	case NOT_WRAPPED:
+	case STEERED:
+		return (struct turn){ .node = taker, .mark = mark + 1 };
+	case RELAYED:
+	case HANDED_ON:
+		return (struct turn){ .node = taker, .mark = RETURNED };
+	case RETURNED:
+		return (struct turn){ .node = taker, .mark = LAST };
+	default:
+		return (struct turn){ .node = NOBODY };
+	}
+}
+
 /*
  * Outbound, new flows are the owner's; those that it does not know may be the previous owner's. `is_middle`: the packet cannot begin a flow.
  * `has_mapping`: its endpoint has a mapping here already.
@@ -80,16 +97,19 @@ static __always_inline struct turn outbound_turn(const struct slot *s, int is_mi
 		return here;
 	if ((s->previous == SELF && mark < HANDED_ON) || (knows && mark == HANDED_ON))
 		return (struct turn){ .node = taker, .mark = RETURNED };
-	switch (mark) {
-	case NOT_WRAPPED:
-	case STEERED:
-		return (struct turn){ .node = taker, .mark = mark + 1 };
-	case RELAYED:
-	case HANDED_ON:
-		return (struct turn){ .node = taker, .mark = RETURNED };
-	case RETURNED:
-		return (struct turn){ .node = taker, .mark = LAST };
-	default:
+	return pass_on(taker, mark);
+}
+
+/* Of a node that stands down nothing is its own: it passes on, for its own slots to the backup. */
+static __always_inline struct turn turn_standing_down(const struct slot *s, enum direction direction, enum mark mark)
+{
+	__u32 node = direction == INBOUND && s->holder != SELF ? s->holder : s->owner;
+
+	if (node == s->owner)
+		node = node == SELF ? s->backup : acting(node, s->backup);
+	if (node == SELF)
 		return (struct turn){ .node = NOBODY };
-	}
+	if (direction == OUTBOUND)
+		return pass_on(node, mark);
+	return mark >= RELAYED ? (struct turn){ .node = NOBODY } : (struct turn){ .node = node, .mark = mark + 1 };
 }

@@ -85,7 +85,9 @@ static __always_inline int begin(struct xdp_md *ctx, struct packet *p, const str
 
 	struct turn turn;
 
-	if (direction == INBOUND) {
+	if (config->stands_down) {
+		turn = turn_standing_down(slot, direction, mark);
+	} else if (direction == INBOUND) {
 		turn = inbound_turn(slot, mark);
 	} else {
 		int is_middle = p->quoted || opening_of(p) != OPENS;
@@ -159,7 +161,7 @@ static __always_inline int handle(struct xdp_md *ctx, struct packet *p, const st
 {
 	if (p->only && p->only != direction)
 		p->transport = UNSUPPORTED;
-	if (p->transport == TRANSLATABLE) {
+	if (p->transport == TRANSLATABLE && !config->stands_down) {
 		struct record *session = find_session(p, FABRIC_NETWORK, direction);
 
 		if (session) {
@@ -207,6 +209,8 @@ static __always_inline int process(struct xdp_md *ctx, enum role role)
 		case PROBE:
 			if (!config->programmed)
 				return drop(DROP_BAD_WRAP, p.length);
+			if (is_cut_off(ctx, config, &p))
+				return drop(DROP_NOT_OWNER, p.length);
 			return answer_probe(ctx, p.eth, p.ip, p.l4, p.length);
 		case INNER_PACKET:
 			break;
