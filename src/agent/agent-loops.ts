@@ -23,6 +23,7 @@ import { type NodeStatus, nodeStatus, type Observation } from "./node-status.ts"
 import type { PeerProber, PeerProberOptions, ProbeTargets } from "./peer-prober.ts";
 import { startReconciler, type WantedConfig } from "./reconciler.ts";
 import type { NodeIdentity } from "./registration.ts";
+import { startReturnWatch } from "./return-watch.ts";
 import type { SnapshotDisk } from "./snapshot-keeper.ts";
 import { type StatusReporter, startStatusReporter } from "./status-reporter.ts";
 import { trackContact } from "./store-contact.ts";
@@ -108,10 +109,14 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
     onVerdict(dead) {
       dataplane.setDead(dead);
       const isIsolated = prober.isolated();
-      if (wasIsolated && !isIsolated) dataplane.noteReturn();
+      if (wasIsolated && !isIsolated) {
+        dataplane.noteReturn();
+        reconciler.recheck();
+      }
       wasIsolated = isIsolated;
     },
   });
+  const returnWatch = startReturnWatch({ node, store, dataplane, reconciler, logger, clock });
   const onConfig = (config: NodeConfig, wanted: WantedConfig): void => {
     reconciler.want(wanted);
     prober.follow(probeTargets(config, node));
@@ -165,6 +170,7 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
         within(STOP_MS, follower.close(), clock),
         within(STOP_MS, cells.close(), clock),
         reconciler.stop(STOP_MS),
+        within(STOP_MS, returnWatch.stop(), clock),
         within(STOP_MS, meter.stop(), clock),
         announcer?.stop(STOP_MS),
       ]);

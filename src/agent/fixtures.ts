@@ -78,6 +78,8 @@ export function recordingDataplane(): RecordingDataplane {
     sessions: () => [],
     setDead: () => {},
     noteReturn: () => {},
+    standsDown: () => false,
+    standUp: () => {},
     usageRecords: () => [],
     sessionEvents: () => ({ read: () => [], close: () => {} }),
     gatewayCounters: () => new Map(),

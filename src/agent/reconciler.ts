@@ -108,6 +108,8 @@ export interface ReconcilerOptions {
 export interface Reconciler {
   /** Sets what the dataplane is to run, and begins at once. */
   want(config: WantedConfig): void;
+  /** Looks at once whether the dataplane is as it should be. */
+  recheck(): void;
   state(): DataplaneState;
   /** Counters and sessions, or undefined when the dataplane cannot tell. */
   measure(): DataplaneStatus | undefined;
@@ -151,6 +153,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
       state = { ...state, wanted: config };
       loop.kick();
     },
+    recheck: loop.kick,
     state: () => state,
     measure() {
       try {

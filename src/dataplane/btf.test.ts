@@ -54,6 +54,7 @@ test("arrays, 64-bit numbers and offsets lie where C puts them", () => {
     programmed: 1,
     clock_offset: 2n ** 40n,
     static_mappings: 3,
+    stands_down: 0,
     returning_until: 0n,
   };
   const encoded = config.encode(row);

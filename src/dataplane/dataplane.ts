@@ -64,6 +64,10 @@ export interface Dataplane {
   setDead(addresses: readonly string[]): void;
   /** This node was away, or cut off: for a while its backups may know flows of its slots. */
   noteReturn(): void;
+  /** Whether this node stands down: it was out of its peers' reach, and has nothing of its own until it is told to. */
+  standsDown(): boolean;
+  /** What the dataplane runs is what is declared now: it may act by it again. */
+  standUp(): void;
   status(): DataplaneStatus;
   /** All live sessions, a part at a time: the caller lets others run in between. */
   sessions(): Iterable<readonly Session[]>;

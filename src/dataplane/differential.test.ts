@@ -90,6 +90,9 @@ function compare(scenario: Scenario): number {
       case "moved":
         program.reprogram(play.world, play.node);
         break;
+      case "confirmed":
+        program.confirm();
+        break;
       case "nothing":
         break;
     }

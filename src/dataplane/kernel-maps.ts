@@ -29,6 +29,7 @@ export const MAP_NAMES = [
   "datagrams",
   "fragment_shares",
   "fragments_in_hand",
+  "contacts",
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 

@@ -13,6 +13,7 @@ export type ConfigRow = {
   programmed: number;
   clock_offset: bigint;
   static_mappings: number;
+  stands_down: number;
   returning_until: bigint;
 };
 export type NodeRow = { address: number };
@@ -127,6 +128,7 @@ export function codecsOf(layouts: Layouts): Codecs {
         "programmed",
         "clock_offset",
         "static_mappings",
+        "stands_down",
         "returning_until",
       ]),
     ),

@@ -114,6 +114,8 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
       writeDeadNodes(maps, addresses, process.hrtime.bigint() + DEAD_FOR_NS);
     },
     noteReturn,
+    standsDown: () => readConfig(maps, codecs).stands_down !== 0,
+    standUp: () => writeConfig(maps, codecs, { ...readConfig(maps, codecs), stands_down: 0 }),
     status: () => ({
       ...readStatus(maps, codecs),
       lent: { slots: lent.size, sessions: countSessionsIn(maps, codecs, lent) },

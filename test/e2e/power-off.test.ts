@@ -4,17 +4,15 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { configsApplied, listObjects } from "../../src/demo/cloud.ts";
+import { listObjects } from "../../src/demo/cloud.ts";
 import { type ProbeOptions, type ProbeReport, powerOff, summarizeLosses } from "../../src/demo/power-off.ts";
 import { CELL_ROUTING } from "../../src/lab/bgp.ts";
 import {
   assertNothingLost,
   gatewayYaml,
-  hostsOf,
   killHard,
   leavesNothing,
   nothingFor,
-  PATIENCE_MS,
   pinnedEntries,
   placedSlots,
   placementOf,
@@ -25,9 +23,10 @@ import {
   whileProbing,
 } from "./fixture.ts";
 import { forgetKernel, killEverything, startEverything } from "./node-outage.ts";
-import { finishMoves, ownersOf, takeTimeToMove, untilBalanced } from "./slot-moves.ts";
+import { ownersOf, settleMoves, untilApplied, untilBalanced } from "./slot-moves.ts";
 
 const VICTIM = "node2";
+const SURVIVORS = ["node1", "node3", "node4"];
 const RATE = 10;
 /** Of each of ten endpoints: more than 300 in all. */
 const LOAD = { flows: 32, tcp: 2, rate: RATE, fresh: 10 };
@@ -72,7 +71,6 @@ function assertOnlyItsOwn(report: ProbeReport, diagnostic: (text: string) => voi
   );
 }
 
-/** What goes wrong while the node is away for those who know who owned what before. */
 async function probing(options: Partial<ProbeOptions>, act: () => Promise<void>): Promise<ProbeReport> {
   return whileProbing(cloud(), { ...LOAD, ...options }, act);
 }
@@ -87,11 +85,7 @@ test("When a node dies, its own flows break and no others, and its slots go exac
       "the slots of the dead node have other owners",
       async () => (await ownersOf(lab))[VICTIM] === undefined,
     );
-    await configsApplied(
-      lab,
-      hostsOf(lab, "node").filter((node) => node !== VICTIM),
-      PATIENCE_MS,
-    );
+    await untilApplied(lab, SURVIVORS);
     await nothingFor(1);
   });
   assertOnlyItsOwn(report, (text) => t.diagnostic(text));
@@ -107,8 +101,7 @@ test("While the node is dead every endpoint is served without loss, and so it is
   const lab = cloud();
   await killEverything(lab, VICTIM);
   await forgetKernel(lab, VICTIM);
-  await finishMoves(lab, ROUTING);
-  await takeTimeToMove(lab, ROUTING);
+  await settleMoves(lab, ROUTING, SURVIVORS);
   const before = placedSlots(await placementOf(lab, "web"));
   const report = await probing({}, async () => {
     await nothingFor(1);
@@ -126,8 +119,7 @@ test("While the node is dead every endpoint is served without loss, and so it is
 
 test("With the control plane gone all of it holds: the node dies, is stood in for, and comes back booted anew.", async (t) => {
   const lab = cloud();
-  await finishMoves(lab, ROUTING);
-  await takeTimeToMove(lab, ROUTING);
+  await settleMoves(lab, ROUTING);
   const placements = await listObjects(lab, "Placement");
   await killHard(lab, "control", "server");
   const report = await probing({ placements, tcp: 0 }, async () => {
@@ -153,8 +145,7 @@ test("With the control plane gone all of it holds: the node dies, is stood in fo
 
 test("A node whose links alone had failed comes back with its old maps and its old sessions, and nobody loses anything.", async () => {
   const lab = cloud();
-  await finishMoves(lab, ROUTING);
-  await takeTimeToMove(lab, ROUTING);
+  await settleMoves(lab, ROUTING);
   await lab.cutLinks(VICTIM, { management: true });
   await until("its slots have other owners", async () => (await ownersOf(lab))[VICTIM] === undefined);
   const report = await probing({}, async () => {
@@ -167,8 +158,7 @@ test("A node whose links alone had failed comes back with its old maps and its o
 
 test("A node that comes back with old maps while its agent is paused does no harm, nor does the agent that goes on.", async () => {
   const lab = cloud();
-  await finishMoves(lab, ROUTING);
-  await takeTimeToMove(lab, ROUTING);
+  await settleMoves(lab, ROUTING);
   const agent = await lab.process(VICTIM, "agent");
   agent.kill("SIGSTOP");
   await lab.cutLinks(VICTIM, { management: true });

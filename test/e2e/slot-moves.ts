@@ -1,5 +1,4 @@
 /** Where the slots of the gateway `web` are, and whether they are at rest. */
-import assert from "node:assert/strict";
 import { configsApplied, listObjects, natto } from "../../src/demo/cloud.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { cellAndPool, hostsOf, PATIENCE_MS, placementOf, until } from "./fixture.ts";
@@ -19,9 +18,9 @@ export async function phasesOf(lab: Lab): Promise<Readonly<Record<string, number
   return counts;
 }
 
-/** Waits until all nodes do what their configuration of now says. */
-export async function untilApplied(lab: Lab): Promise<void> {
-  await configsApplied(lab, hostsOf(lab, "node"), PATIENCE_MS);
+/** Waits until all nodes, or these, do what their configuration of now says. */
+export async function untilApplied(lab: Lab, nodes = hostsOf(lab, "node")): Promise<void> {
+  await configsApplied(lab, nodes, PATIENCE_MS);
 }
 
 /** Waits until every node has its share of the slots: one that was lost gets them back, and that moves flows. */
@@ -37,16 +36,16 @@ export async function untilBalanced(lab: Lab): Promise<void> {
 
 /**
  * Ends the moves that are under way, and what begins from now on soon: flows that begin while such a short deadline runs would be cut when it
- * passes. `spec` is what else the cell is.
+ * passes. `spec` is what else the cell is; `nodes` those that are not dead.
  */
-export async function finishMoves(lab: Lab, spec: object = {}): Promise<void> {
+export async function finishMoves(lab: Lab, spec: object = {}, nodes = hostsOf(lab, "node")): Promise<void> {
   await natto(lab, ["apply", "-f", "-"], cellAndPool({ ...spec, moves: { deadlineSeconds: 1 } }));
   await until("no slot is in a move", async () => Object.keys(await phasesOf(lab)).length === 0);
-  await untilApplied(lab);
+  await untilApplied(lab, nodes);
 }
 
-/** Lets moves that begin from now on take as long as they may by default. */
-export async function takeTimeToMove(lab: Lab, spec: object = {}): Promise<void> {
-  assert.deepEqual(await phasesOf(lab), {});
+/** The same, and moves that begin from now on may take as long as they may by default. */
+export async function settleMoves(lab: Lab, spec: object = {}, nodes = hostsOf(lab, "node")): Promise<void> {
+  await finishMoves(lab, spec, nodes);
   await natto(lab, ["apply", "-f", "-"], cellAndPool(spec));
 }

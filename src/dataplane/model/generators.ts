@@ -20,10 +20,10 @@ import {
 import { behaviourArbitrary } from "./behaviours.ts";
 import { partsArbitrary } from "./fragment-generators.ts";
 import { MARKS } from "./moves.ts";
+import { cutOffArbitrary, probeArbitrary } from "./probe-arbitraries.ts";
 import { type Scenario, type Step, wrapAtPeer } from "./scenario.ts";
 import { buildSketch, tcp, udp } from "./sketch.ts";
 import type { Role, SlotName } from "./state.ts";
-import { PROBE_VNI, VXLAN_FLAGS } from "./steer.ts";
 import {
   BUSY_PORT,
   busySlots,
@@ -31,7 +31,6 @@ import {
   planned,
   publicAddresses,
   rolesOf,
-  VXLAN_PORT,
   type World,
   type WorldGateway,
   type WorldMove,
@@ -293,20 +292,6 @@ export function wrappedArbitrary(world: World, node: number): fc.Arbitrary<Buffe
     .map(([[frame, direction, from], m]) => wrapAtPeer(world, node, from, frame, direction, m) ?? frame);
 }
 
-/** A peer's probe of the node. */
-export function probeArbitrary(world: World, node: number): fc.Arbitrary<Buffer> {
-  const peers = world.nodes.filter((_, index) => index !== node);
-  return fc.record({ peer: fc.constantFrom(...peers), sourcePort: anyPort, payload }).map((probe) => {
-    const vxlan = Buffer.alloc(8);
-    vxlan.writeUInt8(VXLAN_FLAGS, 0);
-    vxlan.writeUIntBE(PROBE_VNI, 4, 3);
-    const ip = { source: probe.peer.address, destination: world.nodes[node]!.address };
-    const { sourcePort } = probe;
-    const content = Buffer.concat([vxlan, probe.payload]);
-    return buildSketch({ ip, transport: udp({ sourcePort, destinationPort: VXLAN_PORT, payload: content }) });
-  });
-}
-
 /** Damage: bytes of the headers that are overwritten, and an end that is cut off. At least an Ethernet header is left. */
 function damaged(frames: fc.Arbitrary<Buffer>): fc.Arbitrary<Buffer> {
   const overwritten = fc.array(fc.tuple(fc.nat(99), fc.nat(255)), { maxLength: 2 });
@@ -396,6 +381,7 @@ function stepArbitrary(world: World, node: number): fc.Arbitrary<Step> {
     { weight: 2, arbitrary: time },
     { weight: 3, arbitrary: move.map(moveStep) },
     { weight: 1, arbitrary: deaths.map((dead): Step => ({ kind: "deaths", dead })) },
+    { weight: 1, arbitrary: fc.constant<Step>({ kind: "confirm" }) },
   );
 }
 
@@ -441,11 +427,15 @@ export function scenarioArbitrary(maxSteps = 60, maxRecords?: number): fc.Arbitr
             { weight: 6, arbitrary: fc.constant<readonly Step[]>([]) },
             { weight: 1, arbitrary: burstArbitrary(world, node) },
           ),
+          cutOff: fc.oneof(
+            { weight: 6, arbitrary: fc.constant<readonly Step[]>([]) },
+            { weight: 1, arbitrary: cutOffArbitrary(world, node) },
+          ),
           steps: fc.array(stepsArbitrary(world, node), { minLength: 1, maxLength: maxSteps, size: "max" }),
         })
-        .map(({ taken, burst, steps }) => {
+        .map(({ taken, burst, cutOff, steps }) => {
           const moves = taken.map((slot): Step => ({ kind: "move", slot, owner: node }));
-          return { world, node, steps: [...moves, ...burst, ...steps.flat()] };
+          return { world, node, steps: [...moves, ...cutOff, ...burst, ...steps.flat()] };
         }),
     ),
   );

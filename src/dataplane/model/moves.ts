@@ -53,19 +53,41 @@ function outboundTurn(config: ModelConfig, place: SlotPlace, shown: Shown): Turn
   if (mayKnow && canTake && isAtLeast(mark, isMiddle ? "handed-on" : "returned")) return HERE;
   const wasMine = place.previous.kind === "self" && !isAtLeast(mark, "handed-on");
   if (wasMine || (mayKnow && mark === "handed-on")) return send(owner, "returned");
+  return passOn(owner, mark);
+}
+
+/** Outbound, by somebody who does not take the packet, to who does as far as he knows. */
+function passOn(taker: Owner, mark: Mark): Turn {
   switch (mark) {
     case "direct":
-      return send(owner, "steered");
+      return send(taker, "steered");
     case "steered":
-      return send(owner, "relayed");
+      return send(taker, "relayed");
     case "relayed":
     case "handed-on":
-      return send(owner, "returned");
+      return send(taker, "returned");
     case "returned":
-      return send(owner, "last");
+      return send(taker, "last");
     case "last":
       return NOT_OWNER;
   }
+}
+
+/** Of a node that stands down nothing is its own: it passes on, for its own slots to the backup. */
+export function turnStandingDown(
+  config: ModelConfig,
+  place: SlotPlace,
+  direction: Direction,
+  mark: Mark,
+): Turn {
+  if (place.owner.kind === "nobody") return { kind: "drop", counter: "drop_no_owner" };
+  const lent =
+    direction === "inbound" && !sameNode(place.holder, place.owner) && place.holder.kind !== "self";
+  const owner = place.owner.kind === "self" ? place.backup : actingOwner(config, place);
+  const node = lent ? place.holder : owner;
+  if (node.kind !== "peer") return NOT_OWNER;
+  if (direction === "outbound") return passOn(node, mark);
+  return isAtLeast(mark, "relayed") ? NOT_OWNER : send(node, mark === "direct" ? "steered" : "relayed");
 }
 
 /** The owner asks the previous one, once, before it takes a flow as new; without ports for it, the previous one shall take it. */

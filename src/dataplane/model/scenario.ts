@@ -62,7 +62,9 @@ export type Step =
   /** A slot gets another owner: an index into the world's nodes, or NOBODY. */
   | { readonly kind: "move"; readonly slot: SlotName; readonly owner: number; readonly move?: WorldMove }
   /** These nodes are dead from now on in the eyes of the node, and no others. */
-  | { readonly kind: "deaths"; readonly dead: readonly number[] };
+  | { readonly kind: "deaths"; readonly dead: readonly number[] }
+  /** The agent knows what is declared: the node need not stand down any more. */
+  | { readonly kind: "confirm" };
 
 export interface Scenario {
   readonly world: World;
@@ -91,6 +93,7 @@ export type Event =
   | { readonly kind: "packet"; readonly arrival: Arrival; readonly outcome: Outcome }
   | { readonly kind: "swept"; readonly expired: number }
   | { readonly kind: "moved" }
+  | { readonly kind: "confirmed" }
   /** There was nothing to answer. */
   | { readonly kind: "nothing" };
 
@@ -136,6 +139,10 @@ export function advance(play: Play, next: Step): { readonly play: Play; readonly
       return change(play, moveSlot(world, next.slot, next.owner, next.move));
     case "deaths":
       return change(play, { ...world, dead: next.dead });
+    case "confirm": {
+      const contact = { ...state.contact, standsDown: false };
+      return { play: { ...play, state: { ...state, contact } }, event: { kind: "confirmed" } };
+    }
   }
 }
 

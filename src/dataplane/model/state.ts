@@ -12,6 +12,7 @@ import { NOBODY } from "../../model/placement.ts";
 import { slotRoles } from "../../model/slot-roles.ts";
 import { FIRST_PORT, inboundSlot, mix32, type PortRange, slotPorts } from "../../model/slots.ts";
 import { staticAddresses } from "../../model/static-mappings.ts";
+import { type Contact, NO_CONTACT } from "./contact.ts";
 import type { Datagram } from "./fragments.ts";
 import { type StaticMappings, staticMappings } from "./static-mappings.ts";
 
@@ -331,6 +332,7 @@ export interface State {
   readonly nextRecord: number;
   /** Fragmented datagrams on their way, by `datagramKey`. */
   readonly datagrams: ReadonlyMap<string, Datagram>;
+  readonly contact: Contact;
 }
 
 export const EMPTY_STATE: State = {
@@ -339,6 +341,7 @@ export const EMPTY_STATE: State = {
   endpoints: new Map(),
   nextRecord: 0,
   datagrams: new Map(),
+  contact: NO_CONTACT,
 };
 
 /** All sessions. */

@@ -108,8 +108,8 @@ export type Unwrapped =
       readonly direction: Direction;
       readonly mark: WrapMark;
     }
-  /** The answer to a probe, to be sent out of the interface that the probe came from. */
-  | { readonly kind: "probe"; readonly answer: Buffer }
+  /** The answer to a probe, to be sent out of the interface that the probe came from; and what the probe carries. */
+  | { readonly kind: "probe"; readonly answer: Buffer; readonly content: Buffer }
   | { readonly kind: "bad" };
 
 const BAD: Unwrapped = { kind: "bad" };
@@ -124,7 +124,8 @@ export function unwrap(config: ModelConfig, frame: Buffer, ip: Ipv4View): Unwrap
   if (ip.headerBytes !== 20 || !vxlan || !config.peers.has(ip.source)) return BAD;
   if (payload.readUInt32BE(0) !== VXLAN_FLAGS << 24) return BAD;
   if (vxlan.vni === PROBE_VNI) {
-    return config.programmed ? { kind: "probe", answer: answerProbe(config, frame, ip) } : BAD;
+    const content = payload.subarray(VXLAN_BYTES);
+    return config.programmed ? { kind: "probe", answer: answerProbe(config, frame, ip), content } : BAD;
   }
   const udpBytes = frame.readUInt16BE(ip.payloadAt + 4);
   if (payload.readUInt32BE(4) !== FABRIC_NETWORK || udpBytes !== ip.payloadBytes) return BAD;

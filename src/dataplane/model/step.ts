@@ -5,6 +5,7 @@
 import { type Ipv4View, parseIpv4 } from "../packet.ts";
 import { prohibitedFor, resetFor, tooBigFor } from "./answers.ts";
 import { type Classified, classify, findQuoted, type Quoted } from "./classify.ts";
+import { noteProbe } from "./contact.ts";
 import {
   beginDatagram,
   type Datagram,
@@ -16,7 +17,7 @@ import {
   passPart,
 } from "./fragments.ts";
 import { admittedBy, answeredThrough, coveringMapping } from "./mappings.ts";
-import { type Mark, turnOf, type WrapMark } from "./moves.ts";
+import { type Mark, turnOf, turnStandingDown, type WrapMark } from "./moves.ts";
 import { clampMss } from "./mss.ts";
 import { answered, counted, drop, finish, kernel, type Outcome } from "./outcome.ts";
 import type { Indexed } from "./records.ts";
@@ -98,8 +99,11 @@ function receiveWrapped(config: ModelConfig, state: State, arrival: Arrival, out
   const content = unwrap(config, arrival.frame, outer);
   if (content.kind === "bad") return drop(state, "drop_bad_wrap");
   if (content.kind === "probe") {
+    const contact = noteProbe(state.contact, outer.source, content.content, arrival.now);
+    const noted = { ...state, contact };
+    if (contact.standsDown) return drop(noted, "drop_not_owner");
     return {
-      state,
+      state: noted,
       verdict: { kind: "return" },
       packet: content.answer,
       counters: ["probes_answered"],
@@ -114,7 +118,9 @@ function receiveWrapped(config: ModelConfig, state: State, arrival: Arrival, out
 function handle(config: ModelConfig, state: State, packet: Directed): Outcome {
   const { frame, ip, direction, mark } = packet;
   const classified = classify(frame, ip, direction);
-  const session = classified.ok ? findSession(config, state, classified.tuple, direction) : undefined;
+  const isOwner = !state.contact.standsDown;
+  const session =
+    classified.ok && isOwner ? findSession(config, state, classified.tuple, direction) : undefined;
   if (classified.ok && session) {
     if (ip.ttl <= 1) return kernel(state, frame); // 9
     return forwardSession(config, state, packet, session, classified); // 10
@@ -234,7 +240,9 @@ function handleUnknown(
   if (!place) return drop(state, "drop_no_owner"); // 12
   const isMiddle = quoted !== undefined || (tuple.protocol === "tcp" && openingOf(tcpFlags) !== "open");
   const hasMapping = coveringMapping(config, state, gateway.behaviour, tuple) !== undefined;
-  const turn = turnOf(config, place, { direction, mark, isMiddle, hasMapping: !isMiddle && hasMapping });
+  const turn = state.contact.standsDown
+    ? turnStandingDown(config, place, direction, mark)
+    : turnOf(config, place, { direction, mark, isMiddle, hasMapping: !isMiddle && hasMapping });
   if (turn.kind === "drop") return drop(state, turn.counter);
   if (turn.kind === "send") {
     const to = { node: turn.to, mark: turn.mark };

@@ -12,6 +12,7 @@ import {
   type KernelMaps,
   readAddresses,
   readConfig,
+  readNodes,
   readSweeper,
   uint32Key,
   writeArray,
@@ -77,6 +78,8 @@ export interface ProgramRun {
 export interface ProgramUnderTest {
   /** Forgets all flows and takes on a world and a place in it, at time 0. */
   reset(world: World, node: number): void;
+  /** The node need not stand down any more. */
+  confirm(): void;
   /** Takes on a changed world. */
   reprogram(world: World, node: number): void;
   run(role: Role, frame: Buffer): ProgramRun;
@@ -111,11 +114,14 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
   };
   return {
     reprogram,
+    confirm: () => writeConfig(maps, codecs, { ...readConfig(maps, codecs), stands_down: 0 }),
     reset(world, node) {
       clearFlows(maps, codecs);
       setLocalAddress(world.nodes[node]!.address);
-      writeConfig(maps, codecs, { ...readConfig(maps, codecs), clock_offset: 0n });
+      writeConfig(maps, codecs, { ...readConfig(maps, codecs), clock_offset: 0n, stands_down: 0 });
       reprogram(world, node);
+      const known = 1 + Math.max(0, ...readNodes(maps).keys());
+      writeArray(maps.contacts, 0, Buffer.alloc(maps.contacts.info.valueSize * known));
       startedAt = process.hrtime.bigint();
       countedAtReset = sumOverGateways(maps, codecs);
     },
