@@ -51,6 +51,7 @@ bench: setup ## Measure: packets, throughput against nftables, planning, memory,
 	@$(NODE) bench/plan.ts
 	@$(NODE) bench/agent-memory.ts
 	@$(NODE) bench/detection.ts
+	@$(NODE) bench/power-off.ts
 	@$(NODE) bench/rollout.ts
 
 bench-fleet: setup ## Measure a fleet of simulated nodes on a real etcd. NODES="10 100 1000"

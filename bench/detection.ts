@@ -4,28 +4,14 @@
  * BFD as declared by default. Run as root with `node bench/detection.ts [ROUNDS]`.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { gatewayReady, natto, nodesReady, spreadOverNodes } from "../src/demo/cloud.ts";
-import { CELL_ROUTING } from "../src/lab/bgp.ts";
-import { natCloud } from "../src/lab/clouds.ts";
-import { type Lab, upLab } from "../src/lab/lab.ts";
-import { freshLabName } from "../src/lab/lab-name.ts";
+import type { Lab } from "../src/lab/lab.ts";
 import type { LabProcess } from "../src/lab/lab-process.ts";
+import { upBenchCloud } from "./lab-cloud.ts";
 import { formatSummary, summarize } from "./statistics.ts";
 
 const VICTIM = "node2";
 const ROUTERS = ["fabric-in", "fabric-out"];
 const DEADLINE_MS = 20_000;
-const API = "natto.dev/v1alpha1";
-const OBJECTS = [
-  { apiVersion: API, kind: "Cell", metadata: { name: "main" }, spec: { routing: CELL_ROUTING } },
-  { apiVersion: API, kind: "AddressPool", metadata: { name: "public" }, spec: { cidrs: ["203.0.113.0/28"] } },
-  {
-    apiVersion: API,
-    kind: "NatGateway",
-    metadata: { name: "web", namespace: "team-a" },
-    spec: { cell: "main", sources: ["10.0.0.0/24"], addresses: { pool: "public" } },
-  },
-];
 const SILENCE = `table ip silence {
   chain everything {
     type filter hook prerouting priority -400;
@@ -65,23 +51,15 @@ async function onceSilent(lab: Lab, watches: readonly LabProcess[]): Promise<num
   }
 }
 
-async function comeBack(lab: Lab, addresses: readonly string[]): Promise<void> {
-  for (const router of ROUTERS) await lab.exec(router, ["nft", "delete", "table", "ip", "silence"]);
-  await spreadOverNodes(lab, addresses, DEADLINE_MS);
-}
-
-const rounds = Number(process.argv[2] ?? "10");
-await using lab = await upLab(natCloud({ name: freshLabName("detect"), endpoints: 1, routing: "bgp" }));
-for (const object of OBJECTS) await natto(lab, ["apply", "-f", "-"], JSON.stringify(object));
-await nodesReady(lab, 3);
-const { status } = await gatewayReady(lab, "web");
-const addresses = status?.addresses ?? [];
-await spreadOverNodes(lab, addresses);
+const rounds = Number(process.argv[2] ?? "20");
+const { lab, settled } = await upBenchCloud("detect", { nodes: 3, endpoints: 1 });
+await using _ = lab;
 const watches = await Promise.all(ROUTERS.map((router) => watchRoutes(lab, router)));
 const samples: number[] = [];
 for (let round = 0; round < rounds; round++) {
   samples.push(await onceSilent(lab, watches));
-  await comeBack(lab, addresses);
+  for (const router of ROUTERS) await lab.exec(router, ["nft", "delete", "table", "ip", "silence"]);
+  await settled();
 }
-console.log(`a silent node is out of both routers' routes after (BFD 100 ms x 3, ${rounds} rounds):`);
+console.log(`a silent node is out of both routers' routes after (BFD as by default, ${rounds} rounds):`);
 console.log(`  ${formatSummary(summarize(samples))} ms`);

@@ -100,15 +100,16 @@ static __always_inline struct turn outbound_turn(const struct slot *s, int is_mi
 	return pass_on(taker, mark);
 }
 
-/* Of a node that stands down nothing is its own: it passes on, for its own slots to the backup. */
+/*
+ * Of a node that stands down nothing is its own: it passes on, for its own slots to the backup. Who is dead in its eyes may be so only because it
+ * was cut off itself.
+ */
 static __always_inline struct turn turn_standing_down(const struct slot *s, enum direction direction, enum mark mark)
 {
 	__u32 node = direction == INBOUND && s->holder != SELF ? s->holder : s->owner;
 
-	if (node == s->owner)
-		node = node == SELF ? s->backup : acting(node, s->backup);
 	if (node == SELF)
-		return (struct turn){ .node = NOBODY };
+		node = s->backup;
 	if (direction == OUTBOUND)
 		return pass_on(node, mark);
 	return mark >= RELAYED ? (struct turn){ .node = NOBODY } : (struct turn){ .node = node, .mark = mark + 1 };

@@ -116,7 +116,10 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
       wasIsolated = isIsolated;
     },
   });
-  const returnWatch = startReturnWatch({ node, store, dataplane, reconciler, logger, clock });
+  const returnWatch = startReturnWatch({
+    ...{ node, store, dataplane, reconciler, logger, clock },
+    isIsolated: () => prober.isolated(),
+  });
   const onConfig = (config: NodeConfig, wanted: WantedConfig): void => {
     reconciler.want(wanted);
     prober.follow(probeTargets(config, node));

@@ -4,20 +4,27 @@ import { until } from "../store/fixtures.ts";
 import { openMemoryStore } from "../store/memory-store.ts";
 import { nodeConfig, recordingDataplane, recordLogs } from "./fixtures.ts";
 import { startReconciler } from "./reconciler.ts";
-import { mayActAgain, STORE_PATIENCE_MS, startReturnWatch } from "./return-watch.ts";
+import { mayActAgain, PATIENCE_MS, startReturnWatch } from "./return-watch.ts";
 
 const DECLARED = { found: "config", generation: 7 } as const;
 
 test("a node acts again when it runs what is declared now, however long that takes", () => {
-  assert.equal(mayActAgain({ forMs: 0, declared: DECLARED, applied: 7 }), true);
-  assert.equal(mayActAgain({ forMs: 0, declared: DECLARED, applied: undefined }), false);
-  assert.equal(mayActAgain({ forMs: 3_600_000, declared: DECLARED, applied: 6 }), false);
+  const view = { forMs: 0, declared: DECLARED, applied: 7, isIsolated: false };
+  assert.equal(mayActAgain(view), true);
+  assert.equal(mayActAgain({ ...view, applied: undefined }), false);
+  assert.equal(mayActAgain({ ...view, applied: 6, forMs: 3_600_000 }), false);
 });
 
 test("a node that hears nothing of the store goes on with what it has after a while", () => {
-  const silent = { declared: { found: "nothing" }, applied: 6 } as const;
-  assert.equal(mayActAgain({ ...silent, forMs: STORE_PATIENCE_MS - 1 }), false);
-  assert.equal(mayActAgain({ ...silent, forMs: STORE_PATIENCE_MS }), true);
+  const silent = { declared: { found: "nothing" }, applied: 6, isIsolated: false } as const;
+  assert.equal(mayActAgain({ ...silent, forMs: PATIENCE_MS - 1 }), false);
+  assert.equal(mayActAgain({ ...silent, forMs: PATIENCE_MS }), true);
+});
+
+test("a node waits for its peers' answers, but not for ever: they may wait for its own", () => {
+  const alone = { declared: DECLARED, applied: 7, isIsolated: true };
+  assert.equal(mayActAgain({ ...alone, forMs: PATIENCE_MS - 1 }), false);
+  assert.equal(mayActAgain({ ...alone, forMs: PATIENCE_MS }), true);
 });
 
 test("a node that stands down asks its backups first, and acts again once the newest configuration is in its maps", async () => {
@@ -38,7 +45,10 @@ test("a node that stands down asks its backups first, and acts again once the ne
     },
   };
   const reconciler = startReconciler({ dataplane, logger, onChange: () => {} });
-  const watch = startReturnWatch({ node: "a", store, dataplane, reconciler, logger });
+  const watch = startReturnWatch({
+    ...{ node: "a", store, dataplane, reconciler, logger },
+    isIsolated: () => false,
+  });
   try {
     await until(() => noted === 1, "the return is noted");
     assert.equal(down, true, "nothing is applied yet");

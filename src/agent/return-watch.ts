@@ -11,8 +11,11 @@ import type { AgentLogger } from "./agent-logger.ts";
 import type { Reconciler } from "./reconciler.ts";
 
 const INTERVAL_MS = 50;
-/** A store that says nothing for so long says nothing to anybody, for all that this node can know: it goes on with what it has. */
-export const STORE_PATIENCE_MS = 3000;
+/**
+ * A store that says nothing for so long says nothing to anybody, for all that this node can know: it goes on with what it has. Peers that are silent
+ * for so long may wait for this node as it does for them.
+ */
+export const PATIENCE_MS = 3000;
 const CALL_MS = 1000;
 
 /** What the store says of the node's configuration. */
@@ -26,12 +29,15 @@ export interface ReturnView {
   readonly declared: Declared;
   /** The generation that the dataplane runs, as last made sure of since the node stood down. */
   readonly applied: number | undefined;
+  /** All peers are dead in this node's eyes, so it would ask none of them for their flows. (They may stand down as well.) */
+  readonly isIsolated: boolean;
 }
 
 /** Whether a node that stands down may act again. Pure. */
-export function mayActAgain({ forMs, declared, applied }: ReturnView): boolean {
+export function mayActAgain({ forMs, declared, applied, isIsolated }: ReturnView): boolean {
   if (applied === undefined) return false;
-  return declared.found === "config" ? declared.generation === applied : forMs >= STORE_PATIENCE_MS;
+  if (forMs >= PATIENCE_MS) return declared.found === "nothing" || declared.generation === applied;
+  return !isIsolated && declared.found === "config" && declared.generation === applied;
 }
 
 export interface ReturnWatchOptions {
@@ -39,12 +45,13 @@ export interface ReturnWatchOptions {
   readonly store: Store;
   readonly dataplane: Pick<Dataplane, "standsDown" | "standUp" | "noteReturn">;
   readonly reconciler: Pick<Reconciler, "state" | "recheck">;
+  readonly isIsolated: () => boolean;
   readonly logger: AgentLogger;
   readonly clock?: Clock;
 }
 
 export function startReturnWatch(options: ReturnWatchOptions): TaskLoop {
-  const { node, store, dataplane, reconciler, logger, clock = SYSTEM_CLOCK } = options;
+  const { node, store, dataplane, reconciler, isIsolated, logger, clock = SYSTEM_CLOCK } = options;
   let since: number | undefined;
 
   const declared = async (): Promise<Declared> => {
@@ -75,7 +82,8 @@ export function startReturnWatch(options: ReturnWatchOptions): TaskLoop {
     const known = await declared();
     const { applied, attemptSince } = reconciler.state();
     const isMadeSure = applied && attemptSince === undefined && applied.checkedAt > since;
-    const view = { declared: known, applied: isMadeSure ? applied.generation : undefined };
+    const made = isMadeSure ? applied.generation : undefined;
+    const view = { declared: known, applied: made, isIsolated: isIsolated() };
     if (!mayActAgain({ ...view, forMs: clock.now() - since })) return INTERVAL_MS;
     dataplane.standUp();
     const why =

@@ -73,18 +73,14 @@ function passOn(taker: Owner, mark: Mark): Turn {
   }
 }
 
-/** Of a node that stands down nothing is its own: it passes on, for its own slots to the backup. */
-export function turnStandingDown(
-  config: ModelConfig,
-  place: SlotPlace,
-  direction: Direction,
-  mark: Mark,
-): Turn {
+/**
+ * Of a node that stands down nothing is its own: it passes on, for its own slots to the backup. Who is dead in its eyes may be so only because it
+ * was cut off itself.
+ */
+export function turnStandingDown(place: SlotPlace, direction: Direction, mark: Mark): Turn {
   if (place.owner.kind === "nobody") return { kind: "drop", counter: "drop_no_owner" };
-  const lent =
-    direction === "inbound" && !sameNode(place.holder, place.owner) && place.holder.kind !== "self";
-  const owner = place.owner.kind === "self" ? place.backup : actingOwner(config, place);
-  const node = lent ? place.holder : owner;
+  const named = direction === "inbound" && place.holder.kind !== "self" ? place.holder : place.owner;
+  const node = named.kind === "self" ? place.backup : named;
   if (node.kind !== "peer") return NOT_OWNER;
   if (direction === "outbound") return passOn(node, mark);
   return isAtLeast(mark, "relayed") ? NOT_OWNER : send(node, mark === "direct" ? "steered" : "relayed");

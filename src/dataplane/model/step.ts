@@ -241,7 +241,7 @@ function handleUnknown(
   const isMiddle = quoted !== undefined || (tuple.protocol === "tcp" && openingOf(tcpFlags) !== "open");
   const hasMapping = coveringMapping(config, state, gateway.behaviour, tuple) !== undefined;
   const turn = state.contact.standsDown
-    ? turnStandingDown(config, place, direction, mark)
+    ? turnStandingDown(place, direction, mark)
     : turnOf(config, place, { direction, mark, isMiddle, hasMapping: !isMiddle && hasMapping });
   if (turn.kind === "drop") return drop(state, turn.counter);
   if (turn.kind === "send") {
