@@ -1,11 +1,24 @@
 /** Where the slots of the gateway `web` are, and whether they are at rest. */
+import assert from "node:assert/strict";
 import { configsApplied, listObjects, natto } from "../../src/demo/cloud.ts";
+import { hostAddress } from "../../src/demo/flow-paths.ts";
 import type { Lab } from "../../src/lab/lab.ts";
+import { outboundSlotOf } from "../../src/model/slots.ts";
 import { cellAndPool, hostsOf, PATIENCE_MS, placementOf, until } from "./fixture.ts";
 
 /** Node → how many slots it owns. */
 export async function ownersOf(lab: Lab): Promise<Readonly<Record<string, number>>> {
   return (await listObjects(lab, "NatGateway")).find((g) => g.metadata.name === "web")?.status?.owners ?? {};
+}
+
+/** The node that owns the slot of an endpoint's flows. */
+export async function ownerOfEndpoint(lab: Lab, host: string): Promise<string> {
+  const { addresses, nodes, portsPerSlot } = (await placementOf(lab, "web")).spec;
+  const texts = addresses.map((placed) => placed.address);
+  const { addressIndex, slot } = outboundSlotOf(hostAddress(lab, host), texts, portsPerSlot);
+  const owner = nodes[addresses[addressIndex]?.owners[slot] ?? -1];
+  assert(owner !== undefined, `the slot of ${host} has an owner`);
+  return owner;
 }
 
 /** Phase → how many slots are in it. */
