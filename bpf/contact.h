@@ -26,7 +26,7 @@ struct {
 	__type(value, struct contact);
 } contacts SEC(".maps");
 
-/* What the dataplane's probes carry behind the VXLAN header, in network byte order. */
+/* What peers' probes carry behind the VXLAN header, in network byte order. */
 struct probe {
 	__be32 run;
 	__be32 sequence;

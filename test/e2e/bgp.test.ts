@@ -17,6 +17,7 @@ import {
   nodeFolders,
   nothingFor,
   PATIENCE_MS,
+  pinnedEntries,
   restart,
   run,
   troubledOf,
@@ -24,7 +25,7 @@ import {
   useCloud,
   whileProbing,
 } from "./fixture.ts";
-import { untilBalanced } from "./slot-moves.ts";
+import { ownersOf, untilBalanced } from "./slot-moves.ts";
 
 const VICTIM = "node2";
 const OTHERS = ["node1", "node3"];
@@ -86,20 +87,25 @@ async function declare(lab: Lab, node: string, routing: object): Promise<void> {
   await natto(lab, ["apply", "-f", "-"], JSON.stringify(manifest));
 }
 
-/** Drops whatever a router gets from a node, without any link going down. Returns how to stop it. */
-async function muffle(lab: Lab, router: string, node: string): Promise<() => Promise<void>> {
-  const rules = `table ip muffle {
+/** Drops what a router gets and matches, an expression of nftables, without any link going down. Returns how to stop it. */
+async function discard(lab: Lab, router: string, match: string): Promise<() => Promise<void>> {
+  const rules = `table ip discard {
   chain everything {
     type filter hook prerouting priority -400;
-    iifname "${node}" drop;
+    ${match} drop;
   }
 }
 `;
   const { code, stderr } = await lab.exec(router, ["nft", "-f", "-"], { input: rules });
   assert.equal(code, 0, stderr);
   return async () => {
-    await run(lab, router, "nft", "delete", "table", "ip", "muffle");
+    await run(lab, router, "nft", "delete", "table", "ip", "discard");
   };
+}
+
+/** How many nodes are dead in a node's eyes, as its program is told. */
+function deadTo(lab: Lab, node: string): number {
+  return [...pinnedEntries(lab, node, "dead_nodes").values()].filter((until_) => /[^0]/.test(until_)).length;
 }
 
 test("Nodes announce the default inside with their own addresses, and outside exactly the addresses in use; routers spread over all of them.", async () => {
@@ -153,7 +159,7 @@ test("An agent that is killed and started again drops no session and no packet."
 
 test("A node that can no longer reach the outside is found out by BFD, and takes back what it announces inside too.", async (t) => {
   const lab = cloud();
-  const restore = await muffle(lab, "fabric-out", VICTIM);
+  const restore = await discard(lab, "fabric-out", `iifname "${VICTIM}"`);
   const begin = performance.now();
   try {
     await untilSpread(lab, "fabric-in", "10.254.0.2", []);
@@ -170,6 +176,43 @@ test("A node that can no longer reach the outside is found out by BFD, and takes
   await untilTold(lab, VICTIM, "Announced", "Announced");
   await untilSpreadEverywhere(lab, hostsOf(lab, "node"));
   await untilBalanced(lab);
+});
+
+test("One way between two nodes fails, then a third of the probes of a node: who is reached is not given up, and nothing is lost.", async () => {
+  const lab = cloud();
+  const [near, far] = OTHERS as [string, string];
+  const address = (await nodeOf(lab, VICTIM)).spec.address;
+  const before = await ownersOf(lab);
+  const restore = await discard(lab, "fabric-in", `iifname "${far}" ip daddr ${address}`);
+  try {
+    await until("it is dead in the eyes of who does not reach it", async () => deadTo(lab, far) === 1);
+    const report = await whileProbing(lab, { flows: 8, tcp: 2 }, () => nothingFor(2));
+    assertNothingLost(report);
+    assert(report.flows.some(({ path }) => path.owner === VICTIM && path.outbound === far));
+    assert.equal(deadTo(lab, near), 0, "who reaches it knows better");
+  } finally {
+    await restore();
+  }
+  await until("nobody is dead to anybody", async () =>
+    hostsOf(lab, "node").every((n) => deadTo(lab, n) === 0),
+  );
+  // By their length: what is steered is longer.
+  const probes = `udp dport 4789 meta length 44 ip daddr ${address} numgen random mod 100 < 30`;
+  const quiet = await discard(lab, "fabric-in", probes);
+  try {
+    let doubts = 0;
+    const report = await whileProbing(lab, { flows: 8, tcp: 2 }, async () => {
+      for (let look = 0; look < 30; look++) {
+        await nothingFor(0.1);
+        doubts += OTHERS.reduce((sum, node) => sum + deadTo(lab, node), 0);
+      }
+    });
+    assertNothingLost(report);
+    assert.equal(doubts, 0, "a lossy link makes nobody dead");
+  } finally {
+    await quiet();
+  }
+  assert.deepEqual(await ownersOf(lab), before);
 });
 
 test("A BIRD that is killed is started again, and the other nodes' flows notice nothing.", async () => {
