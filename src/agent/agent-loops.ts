@@ -5,6 +5,7 @@
  */
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import type { Dataplane } from "../dataplane/dataplane.ts";
+import { startEventRecorder } from "../events/recorder.ts";
 import type { ConsulRegistration, NodeFacts } from "../membership/consul-registration.ts";
 import { CONSUL_LEASE_INTERVAL_MS } from "../membership/consul-tuning.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
@@ -19,6 +20,7 @@ import { type Announcer, startAnnouncer } from "./announcer.ts";
 import { startConfigFollower } from "./config-follower.ts";
 import { healthChecks } from "./health-checks.ts";
 import { type Heartbeat, heartbeatIntervalMs, startHeartbeat } from "./heartbeat.ts";
+import { makeNodeEvents } from "./node-events.ts";
 import { type NodeStatus, nodeStatus, type Observation } from "./node-status.ts";
 import type { PeerProber, PeerProberOptions, ProbeTargets } from "./peer-prober.ts";
 import { startReconciler, type WantedConfig } from "./reconciler.ts";
@@ -88,6 +90,9 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
     registration?.kick();
   };
 
+  const recorder = startEventRecorder({ store, reporter: node, logger, clock, random });
+  const events = makeNodeEvents(node, recorder);
+  events.started(version, fresh);
   const contact = trackContact(store.description, logger, onChange, clock);
   const cells = openMirror(store, { kind: "Cell", name: cell }, { clock });
   const intervalMs = parts.repairIntervalMs;
@@ -97,6 +102,7 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
     beforeChange: async (next) => announcer?.beforeChange(next),
     onChange: () => {
       onChange();
+      events.drift(reconciler.state().drift);
       announcer?.kick();
     },
   });
@@ -106,6 +112,7 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   const prober = parts.startProber({
     logger,
     onChange: () => heartbeat?.kick(),
+    onView: (peer, view) => events.peer(peer, view, prober.alive()),
     onVerdict(dead) {
       dataplane.setDead(dead);
       const isIsolated = prober.isolated();
@@ -141,7 +148,9 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
   const report = ({ metadata, spec, status }: GatewayNode): NodeStatus => {
     if (draining !== spec.drain) registration?.kick();
     draining = spec.drain;
-    return nodeStatus(observe(metadata.generation), status, clock.now());
+    const told = nodeStatus(observe(metadata.generation), status, clock.now());
+    events.conditions(status?.conditions ?? [], told.conditions);
+    return told;
   };
   registration = parts.startRegistration?.(() => {
     const { conditions } = nodeStatus(observe(0), undefined, clock.now());
@@ -177,7 +186,9 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
         within(STOP_MS, meter.stop(), clock),
         announcer?.stop(STOP_MS),
       ]);
+      events.stopped();
       await Promise.all([
+        recorder.stop(LAST_WRITE_MS),
         reporter?.stop(LAST_WRITE_MS),
         heartbeat?.stop(LAST_WRITE_MS),
         registration?.stop(LAST_WRITE_MS),

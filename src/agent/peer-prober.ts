@@ -29,6 +29,8 @@ export interface PeerProberOptions {
   readonly onChange: () => void;
   /** Told at every tick: the addresses of the peers that are dead in the eyes of this node. */
   readonly onVerdict?: (dead: readonly string[]) => void;
+  /** Told of each peer that is seen in another way than before. */
+  readonly onView?: (peer: string, view: View) => void;
   readonly intervalMs?: number;
 }
 
@@ -43,10 +45,10 @@ export interface PeerProber {
 }
 
 export function startPeerProber(options: PeerProberOptions): PeerProber {
-  const { logger, onChange, onVerdict, intervalMs = PROBE_INTERVAL_MS } = options;
+  const { logger, onChange, onVerdict, onView, intervalMs = PROBE_INTERVAL_MS } = options;
   // Answers to an earlier agent's probes, or made up by somebody, do not carry this run's number.
   const run = randomBytes(4).readUInt32BE();
-  const peers = keepPeers(logger, onChange);
+  const peers = keepPeers(logger, onChange, onView);
   let targets: ProbeTargets | undefined;
   let sequence = 0;
 
@@ -87,7 +89,7 @@ export function startPeerProber(options: PeerProberOptions): PeerProber {
 }
 
 /** The peers and what is known of each. */
-function keepPeers(logger: AgentLogger, onChange: () => void) {
+function keepPeers(logger: AgentLogger, onChange: () => void, onView: PeerProberOptions["onView"]) {
   const peers = new Map<string, { readonly address: string; readonly liveness: PeerLiveness }>();
   let announced = "";
 
@@ -115,17 +117,18 @@ function keepPeers(logger: AgentLogger, onChange: () => void) {
       announce();
     },
     judge(verdict: (liveness: PeerLiveness, address: string) => PeerLiveness): void {
-      let changed = false;
+      const changed: (readonly [string, View])[] = [];
       for (const [name, peer] of peers) {
         const liveness = verdict(peer.liveness, peer.address);
         if (liveness === peer.liveness) continue;
         peers.set(name, { ...peer, liveness });
         if (liveness.view === peer.liveness.view) continue;
-        changed = true;
+        changed.push([name, liveness.view]);
         const word = liveness.view === "alive" ? "answers" : "does not answer";
         logger.info({ peer: name, address: peer.address }, `the dataplane of peer ${name} ${word} probes`);
       }
-      if (changed) announce();
+      if (changed.length > 0) announce();
+      for (const [name, view] of changed) onView?.(name, view);
     },
   };
 }

@@ -1,5 +1,7 @@
 /** The columns with which `natto get` shows each kind. Pure. */
 
+import { isTrouble } from "../model/condition-sense.ts";
+import { formatReference } from "../model/event.ts";
 import { NODE_READY, ZONE_LABEL } from "../model/gateway-node.ts";
 import { type Kind, kindInfo, type ObjectOf } from "../model/kinds.ts";
 import { termName } from "../model/leadership.ts";
@@ -126,6 +128,15 @@ const COLUMNS: { readonly [K in Kind]: readonly Column<K>[] } = {
     { header: "RENEWED-AT", cell: ({ status }) => status?.renewedAt ?? "" },
     { header: "TTL", wide: true, cell: ({ spec }) => `${spec.ttlMs}ms` },
   ],
+  Event: [
+    { header: "LAST", cell: ({ spec }) => spec.lastTime },
+    { header: "TYPE", cell: ({ spec }) => spec.type },
+    { header: "REASON", cell: ({ spec }) => spec.reason },
+    { header: "OBJECT", cell: ({ spec }) => formatReference(spec.regarding) },
+    { header: "COUNT", cell: ({ spec }) => `${spec.count}` },
+    { header: "REPORTER", wide: true, cell: ({ spec }) => spec.reporter },
+    { header: "NOTE", cell: ({ spec }) => spec.note },
+  ],
   Epoch: [{ header: "COUNT", cell: ({ spec }) => `${spec.count}` }],
 };
 
@@ -181,13 +192,8 @@ function conditionStatus(conditions: readonly Condition[] = [], type: string): s
   return conditions.find((condition) => condition.type === type)?.status ?? "Unknown";
 }
 
-/** Conditions that mean trouble when they hold; all others do when they don't. */
-const TROUBLE_IF_TRUE: ReadonlySet<string> = new Set(["MembershipDoubted", "ConfigDoubted", "Repaired"]);
-
 /** The reasons of all conditions that are not as they should be. */
 function trouble(conditions: readonly Condition[] = []): string {
-  const wrong = conditions.filter(
-    ({ type, status }) => status === (TROUBLE_IF_TRUE.has(type) ? "True" : "False"),
-  );
+  const wrong = conditions.filter(isTrouble);
   return some([...new Set(wrong.map(({ reason }) => reason))]);
 }

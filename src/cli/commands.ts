@@ -86,6 +86,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./sessions-command.ts")).sessionsCommand(),
   },
   {
+    name: "events",
+    summary: "what happened, to which objects",
+    group: QUESTIONS,
+    load: async () => (await import("./events-command.ts")).eventsCommand(),
+  },
+  {
     name: "export",
     summary: "write all objects as YAML",
     group: REPAIR,

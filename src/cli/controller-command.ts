@@ -39,11 +39,11 @@ export function controllerCommand(): Command {
     .addOption(logLevelOption())
     .addHelpText("after", HELP)
     .action(async (options: ControllerOptions) => {
-      await runService(options, async (store, logger, running) => {
+      await runService(options, async (store, logger, running, events) => {
         const { makeRegistry } = await import("../server/metrics.ts");
         const registry = makeRegistry();
         const { membership, electionTtl, metricsListen } = options;
-        await startControl(store, logger, running, { membership, electionTtl, registry });
+        await startControl(store, logger, running, { membership, electionTtl, registry, events });
         if (!metricsListen) return { controller: true };
         const { startMetricsServer } = await import("../server/server.ts");
         const metrics = await startMetricsServer({ ...metricsListen, logger, registry });

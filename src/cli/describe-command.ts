@@ -1,9 +1,12 @@
 /** `natto describe` */
 import { Command } from "commander";
+import type { Event } from "../model/event.ts";
 import type { AnyObject } from "../model/kinds.ts";
+import { DEFAULT_NAMESPACE } from "../model/meta.ts";
 import type { Store } from "../store/store.ts";
 import { connectionOf, withConnection, withStore } from "./connection.ts";
 import { describe, type Related } from "./describe.ts";
+import { eventMatches } from "./event-rows.ts";
 import { type Facts, factsText } from "./facts.ts";
 import { fetchTarget, nothingFound } from "./fetch-targets.ts";
 import { formatDocument, outputOption, print, say } from "./output.ts";
@@ -44,9 +47,16 @@ async function describeTargets(
 ): Promise<number> {
   const account = openAccount();
   const described: Facts[] = [];
+  const eventsFor = openEvents(store);
   await forEach(targets, account, async (target) => {
     for (const object of await fetchTarget(store, target)) {
-      described.push(describe(object, await fetchRelated(store, object), Date.now()));
+      described.push(
+        describe(
+          object,
+          { ...(await fetchRelated(store, object)), events: await eventsFor(object) },
+          Date.now(),
+        ),
+      );
     }
   });
   const code = account.settle(targets.length, "described");
@@ -59,10 +69,27 @@ async function describeTargets(
   return code;
 }
 
+/** Finds the Events of objects; each namespace is read once. */
+function openEvents(store: Store): (object: AnyObject) => Promise<readonly Event[]> {
+  const read = new Map<string, Promise<readonly Event[]>>();
+  return async ({ kind, metadata }) => {
+    const { namespace, name } = metadata;
+    const lies = namespace ?? DEFAULT_NAMESPACE;
+    const listed = read.get(lies) ?? store.list({ kind: "Event", namespace: lies }).then((l) => l.items);
+    read.set(lies, listed);
+    return (await listed).filter((event) => eventMatches(event, { kind, namespace, name }));
+  };
+}
+
 /** Reads what says something about an object of this kind. */
-async function fetchRelated(store: Store, { kind, metadata }: AnyObject): Promise<Related> {
+async function fetchRelated(store: Store, { kind, metadata }: AnyObject): Promise<Omit<Related, "events">> {
   const { name, namespace } = metadata;
-  const none: Related = { placements: [], nodes: [], nodeConfig: undefined, lease: undefined };
+  const none: Omit<Related, "events"> = {
+    placements: [],
+    nodes: [],
+    nodeConfig: undefined,
+    lease: undefined,
+  };
   switch (kind) {
     case "NatGateway": {
       const [placements, nodes] = await Promise.all([

@@ -98,7 +98,7 @@ const pool = make(
 );
 const cell = make("Cell", "main", {}, { status: { readyNodes: 1, totalNodes: 1 } });
 
-const related: Related = { placements: [placement], nodes: [node], nodeConfig, lease };
+const related: Related = { placements: [placement], nodes: [node], nodeConfig, lease, events: [] };
 
 function described(object: AnyObject): string {
   return factsText(describe(object, related, NOW));
@@ -192,7 +192,7 @@ test("a node that never reported can be described", () => {
   const text = factsText(
     describe(
       { ...node, status: undefined },
-      { placements: [], nodes: [], nodeConfig: undefined, lease: undefined },
+      { placements: [], nodes: [], nodeConfig: undefined, lease: undefined, events: [] },
       NOW,
     ),
   );

@@ -1,6 +1,7 @@
 /** What `natto describe` knows about an object, from the object and from what is related to it. Pure. */
 import type { AddressPool } from "../model/address-pool.ts";
 import type { Cell } from "../model/cell.ts";
+import { type Event, formatReference } from "../model/event.ts";
 import type { FloatingAddress } from "../model/floating-address.ts";
 import { type GatewayNode, NODE_READY, ZONE_LABEL } from "../model/gateway-node.ts";
 import type { AnyObject } from "../model/kinds.ts";
@@ -15,6 +16,7 @@ import { formatPorts, type PortForward, portCount } from "../model/port-forward.
 import type { GatewayUsage } from "../model/usage.ts";
 import { formatAge } from "./age.ts";
 import { LAST_APPLIED } from "./apply.ts";
+import { eventFacts } from "./event-rows.ts";
 import type { Facts, Row } from "./facts.ts";
 import { formatRange, mergedPorts, nodeName, slotsByOwner } from "./owned-slots.ts";
 import { rolloutFacts } from "./rollout-facts.ts";
@@ -25,10 +27,16 @@ export interface Related {
   readonly nodes: readonly GatewayNode[];
   readonly nodeConfig: NodeConfig | undefined;
   readonly lease: Lease | undefined;
+  /** What happened to it. */
+  readonly events: readonly Event[];
 }
 
 /** The facts about an object at `now` (milliseconds since 1970). */
 export function describe(object: AnyObject, related: Related, now: number): Facts {
+  return { ...factsOf(object, related, now), ...eventFacts(related.events, now) };
+}
+
+function factsOf(object: AnyObject, related: Related, now: number): Facts {
   switch (object.kind) {
     case "Cell":
       return { ...identity(object, now), ...cellFacts(object, related, now) };
@@ -49,6 +57,10 @@ export function describe(object: AnyObject, related: Related, now: number): Fact
       return { ...identity(object, now), ...leadershipFacts(object) };
     case "Rollout":
       return { ...identity(object, now), ...rolloutFacts(object) };
+    case "Event": {
+      const { regarding, ...spec } = object.spec;
+      return { ...identity(object, now), regarding: formatReference(regarding), ...spec };
+    }
     case "Epoch":
     case "Lease":
       return { ...identity(object, now), ...object.spec };

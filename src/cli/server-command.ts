@@ -43,7 +43,7 @@ export function serverCommand(): Command {
     .addOption(logLevelOption())
     .addHelpText("after", HELP)
     .action(async (options: ServerOptions) => {
-      await runService(options, async (store, logger, running) => {
+      await runService(options, async (store, logger, running, events) => {
         const { startServer } = await import("../server/server.ts");
         const { makeRegistry } = await import("../server/metrics.ts");
         const registry = makeRegistry();
@@ -51,7 +51,7 @@ export function serverCommand(): Command {
         running.defer(() => server.close());
         const { membership, electionTtl } = options;
         if (options.controller)
-          await startControl(store, logger, running, { membership, electionTtl, registry });
+          await startControl(store, logger, running, { membership, electionTtl, registry, events });
         return { url: server.url, controller: options.controller ?? false };
       });
     });

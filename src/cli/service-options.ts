@@ -4,11 +4,17 @@ import { hostname } from "node:os";
 import { InvalidArgumentError, Option } from "commander";
 import type { Logger } from "pino";
 import type { Registry } from "prom-client";
+import { damageEvent } from "../events/damage-event.ts";
+import { CONTROL_REPORTER } from "../events/occurrence.ts";
+import { type EventRecorder, NO_RECORDER, startEventRecorder } from "../events/recorder.ts";
 import { LOG_LEVELS, type LogLevel, openLogger } from "../logger.ts";
 import { DEFAULT_TTL_MS } from "../model/leadership.ts";
 import { describeDamage } from "../store/object-codec.ts";
 import type { Store } from "../store/store.ts";
 import { untilStopped } from "./stop-signal.ts";
+
+/** How long the last events may take to be written when the service ends. */
+const LAST_EVENTS_MS = 1000;
 
 export interface ServiceOptions {
   readonly store: string;
@@ -38,15 +44,23 @@ export async function runService(
     store: Store,
     logger: Logger,
     running: AsyncDisposableStack,
+    events: Pick<EventRecorder, "record">,
   ) => Promise<Readonly<Record<string, unknown>>>,
 ): Promise<void> {
   const stopped = untilStopped();
   const { openStore } = await import("../store/open-store.ts");
   const logger = openLogger(options.logLevel);
   await using running = new AsyncDisposableStack();
-  const store = await openStore(options.store, (damage) => logger.error(damage, describeDamage(damage)));
+  let events: Pick<EventRecorder, "record"> = NO_RECORDER;
+  const store = await openStore(options.store, (damage) => {
+    logger.error(damage, describeDamage(damage));
+    events.record(damageEvent(damage));
+  });
   running.defer(() => store.close());
-  const facts = await start(store, logger, running);
+  const recorder = startEventRecorder({ store, reporter: CONTROL_REPORTER, logger });
+  running.defer(() => recorder.stop(LAST_EVENTS_MS));
+  events = recorder;
+  const facts = await start(store, logger, running, events);
   logger.info({ ...facts, store: store.description, pid: process.pid }, "ready");
   logger.info({ signal: await stopped }, "stopping");
 }
@@ -72,6 +86,7 @@ export interface ControlOptions {
   readonly membership: string;
   readonly electionTtl: number;
   readonly registry: Registry;
+  readonly events: Pick<EventRecorder, "record">;
 }
 
 /** Starts a controller on a store, which works while it leads. */
@@ -79,7 +94,7 @@ export async function startControl(
   store: Store,
   logger: Logger,
   running: AsyncDisposableStack,
-  { membership: membershipUrl, electionTtl, registry }: ControlOptions,
+  { membership: membershipUrl, electionTtl, registry, events }: ControlOptions,
 ): Promise<void> {
   const [{ openMembership }, { startController }, { openStoreElection }] = await Promise.all([
     import("../membership/open-membership.ts"),
@@ -97,6 +112,6 @@ export async function startControl(
     logger,
   });
   running.defer(() => election.close());
-  const controller = startController({ store, membership, election, logger, registry });
+  const controller = startController({ store, membership, election, logger, registry, events });
   running.defer(() => controller.close());
 }

@@ -8,17 +8,21 @@ import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import { asNattoError } from "../errors.ts";
+import type { Occurrence } from "../events/occurrence.ts";
+import { type EventRecorder, NO_RECORDER } from "../events/recorder.ts";
 import { type Presences, weighLosses } from "../membership/doubt.ts";
-import type { Membership } from "../membership/membership.ts";
+import type { Members, Membership } from "../membership/membership.ts";
 import { createPlanner, type NodeConfigSpec, type Plan } from "../planner/plan.ts";
 import { pause } from "../store/pause.ts";
 import type { Store } from "../store/store.ts";
 import { startTaskLoop } from "../task-loop.ts";
 import { doubtInput } from "./doubt-input.ts";
 import type { Election, Term } from "./election.ts";
+import { startEventSweeper } from "./event-sweeper.ts";
 import { makeControllerMetrics } from "./metrics.ts";
 import { type PublishReport, publish } from "./publish.ts";
 import { makeStaging } from "./rollouts.ts";
+import { memberEvents, writeEvents } from "./round-events.ts";
 import { openView, type View } from "./view.ts";
 import { type SameConfig, type Stored, type Writes, writesFor } from "./writes.ts";
 
@@ -28,6 +32,8 @@ export interface ControllerOptions {
   readonly logger: Pick<Logger, "debug" | "info" | "warn" | "error">;
   /** Works only while this process leads, and writes only in its term; without an election it always does. */
   readonly election?: Election;
+  /** Where it tells what happens. */
+  readonly events?: Pick<EventRecorder, "record">;
   /** Where its metrics are registered. */
   readonly registry?: Registry;
   /** How long changes are collected before they are planned together, in milliseconds. */
@@ -60,6 +66,7 @@ const RETRY_MS = { first: 100, max: 5_000 };
 /** Starts at once, and works as soon as the store and the membership can be read. */
 export function startController(options: ControllerOptions): Controller {
   const { store, membership, election, logger, debounceMs = DEBOUNCE_MS, clock = SYSTEM_CLOCK } = options;
+  const { events = NO_RECORDER } = options;
   const ending = new AbortController();
   const brain = makeBrain(options);
   let dirty = true;
@@ -82,9 +89,11 @@ export function startController(options: ControllerOptions): Controller {
       if (!(await isCaughtUp(view, logger, ending.signal))) return RETRY_MS.first;
       caughtUp = term;
     }
-    const thought = brain.think(view.stored());
+    const stored = view.stored();
+    const thought = brain.think(stored);
     const report = await publish(term?.store ?? store, thought.writes, ending.signal);
     brain.tell(thought, report);
+    events.record(...writeEvents(stored, report.done), ...thought.news);
     if (report.failed.some(({ error }) => error.code === "Fenced")) election?.doubt();
     figures = {
       rounds: figures.rounds + 1,
@@ -98,6 +107,8 @@ export function startController(options: ControllerOptions): Controller {
   };
   const loop = startTaskLoop(round, 0, clock);
   const view = openView(store, kick, { clock });
+  const leading = (): Store | undefined => (election ? election.term()?.store : store);
+  const sweeper = startEventSweeper({ store: leading, logger, clock });
   const unsubscribe = [membership.onChange(kick), election?.onChange(kick)];
 
   return {
@@ -106,6 +117,7 @@ export function startController(options: ControllerOptions): Controller {
       ending.abort();
       for (const end of unsubscribe) end?.();
       await loop.stop();
+      await sweeper.stop();
       await view.close();
     },
   };
@@ -130,6 +142,8 @@ interface Round {
   readonly planMs: number;
   readonly doubted: readonly string[];
   readonly writes: Writes;
+  /** What became of the members. */
+  readonly news: readonly Occurrence[];
   /** Milliseconds until a rollout or a move may go on. */
   readonly wakeMs: number;
 }
@@ -141,6 +155,7 @@ function makeBrain({ membership, election, logger, registry, clock = SYSTEM_CLOC
   const sameConfig = rememberSameConfigs();
   const stage = makeStaging(sameConfig);
   let presences: Presences = new Map();
+  let membersBefore: Members = new Map();
   let doubtedBefore = "";
 
   return {
@@ -160,10 +175,12 @@ function makeBrain({ membership, election, logger, registry, clock = SYSTEM_CLOC
       const staged = stage(plan, stored, moment);
       const members = membership.current();
       const writes = writesFor(staged.plan, stored, members, time, sameConfig, staged.rollouts);
+      const news = memberEvents(membersBefore, members, stored.nodes);
+      membersBefore = members;
       const doubted = [...weighed.doubted.values()].flat();
       const turnMs =
         plan.nextTurn === undefined ? RESYNC_MS : Math.max(MIN_TURN_MS, plan.nextTurn - clock.now());
-      return { plan, planMs, doubted, writes, wakeMs: Math.min(turnMs, staged.wakeMs ?? RESYNC_MS) };
+      return { plan, planMs, doubted, writes, news, wakeMs: Math.min(turnMs, staged.wakeMs ?? RESYNC_MS) };
     },
     tell: ({ plan, planMs, doubted }: Round, { done, overtaken, failed }: PublishReport): void => {
       const figures = {

@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { addressPoolSchema } from "./address-pool.ts";
 import { cellSchema } from "./cell.ts";
 import { epochSchema } from "./epoch.ts";
+import { eventSchema } from "./event.ts";
 import { floatingAddressSchema } from "./floating-address.ts";
 import { gatewayNodeSchema } from "./gateway-node.ts";
 import { leadershipSchema } from "./leadership.ts";
@@ -68,6 +69,7 @@ const KIND_TABLE = {
     schema: leadershipSchema,
   },
   Epoch: { plural: "epochs", short: [], namespaced: false, system: true, schema: epochSchema },
+  Event: { plural: "events", short: ["ev"], namespaced: true, system: true, schema: eventSchema },
 } as const;
 
 export type Kind = keyof typeof KIND_TABLE;
