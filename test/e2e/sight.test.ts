@@ -99,6 +99,13 @@ test("An endpoint that wants more ports than its block has is refused, and its g
     });
   }
   await prober.stop();
+  for (const reason of ["PortsLow", "PortsExhausted"]) {
+    await until(`the event ${reason} is told`, async () =>
+      new RegExp(`Warning +${reason} +natgateway/team-a/few`).test(
+        await natto(lab, ["events", "--for", "gateway/team-a/few"]),
+      ),
+    );
+  }
   const text = await natto(lab, ["describe", "gateway", "few", "-n", "team-a"]);
   assert.match(text, /16 of 16 \(203\.0\.113\.\d+:\d+-\d+ udp\) +100% +[1-9]\d* +10\.0\.0\.14 \(16\)/);
 });
