@@ -138,6 +138,7 @@ static __always_inline int take_up_fragment(struct xdp_md *ctx, enum direction d
 	if (hand) {
 		hand->key.direction = direction;
 		hand->key.mark = mark;
+		hand->is_again = 0;
 		bpf_tail_call(ctx, &stages, FRAGMENT);
 	}
 	count(DROP_FRAGMENT, length);
@@ -185,21 +186,6 @@ static __always_inline int translate(struct xdp_md *ctx, struct packet *p, const
 		clamp_mss(ctx, p, r->gateway, mtu_of(ctx, &fib, route));
 	count_for(r->gateway, outbound ? TRANSLATED_OUT : TRANSLATED_IN, p->length);
 	return send_on(&fib, route, p->eth, p->ip);
-}
-
-static __always_inline void set_wrap_mac(__u8 *mac, __u8 last)
-{
-	mac[0] = 0x02;
-	mac[1] = 0x4e;
-	mac[2] = 0x41;
-	mac[3] = 0x54;
-	mac[4] = 0x00;
-	mac[5] = last;
-}
-
-static __always_inline int is_wrap_mac(const __u8 *mac)
-{
-	return mac[0] == 0x02 && mac[1] == 0x4e && mac[2] == 0x41 && mac[3] == 0x54 && mac[4] == 0x00;
 }
 
 /* Wraps the packet and sends it to the node whose turn it is. */

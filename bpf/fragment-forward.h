@@ -3,6 +3,7 @@
 #pragma once
 #include "forward.h"
 #include "fragments.h"
+#include "held-fragments.h"
 #include "static-forward.h"
 
 /* Where the payload of a fragment lies in that of its datagram, in units of 8 bytes. */
@@ -135,16 +136,13 @@ static __always_inline int handle_fragment(struct xdp_md *ctx, struct packet *p,
 	/* Whichever node gets a fragment of a floating address translates it: they need not meet. */
 	int meets = is_ours && !(mapping && !mapping->port);
 
-	int may_be_elsewhere = meets && mark == NOT_WRAPPED;
+	int may_be_elsewhere = meets && mark == NOT_WRAPPED && !hand->is_again;
 
 	/* Here they meet. */
 	if (mark == MEETING)
 		mark = meets ? NOT_WRAPPED : STEERED;
 	key->mark = mark;
-	key->source = p->ip->saddr;
-	key->destination = p->ip->daddr;
-	key->protocol_network = p->ip->protocol | network << 8;
-	key->id = p->ip->id;
+	name_datagram(key, p, network);
 	hand->units = place.to;
 
 	if (meets) {
@@ -164,6 +162,13 @@ static __always_inline int handle_fragment(struct xdp_md *ctx, struct packet *p,
 			return send_fragment(ctx, p, config, node, MEETING, network, direction);
 	}
 	if (p->part == FIRST_FRAGMENT) {
+		struct waiting *w = meets && !hand->is_again ? bpf_map_lookup_elem(&waiting, key) : 0;
+
+		if (w) {
+			w->is_released = 1;
+			label(p->eth, key);
+			return bpf_redirect_map(&held_ends, 0, BPF_F_BROADCAST);
+		}
 		bpf_tail_call(ctx, &stages, outbound ? FIRST_OUTBOUND : FIRST_INBOUND);
 		return drop_fragment(DROP_FRAGMENT, p->length);
 	}
@@ -176,5 +181,8 @@ static __always_inline int handle_fragment(struct xdp_md *ctx, struct packet *p,
 		return translate_static(ctx, p, config, mapping, direction);
 	if (!is_ours)
 		return mark ? drop_fragment(DROP_BAD_WRAP, p->length) : XDP_PASS;
-	return drop_fragment(DROP_FRAGMENT, p->length);
+	/* Its first has come, and was dropped. */
+	if (hand->is_again)
+		return drop_fragment(DROP_FRAGMENT, p->length);
+	return hold(ctx, sizeof(struct ethhdr) + p->ip_length, now_ns(config));
 }

@@ -56,6 +56,7 @@ struct {
 /* How much of the tables the senders have whose addresses have the same hash: a flood of one leaves room for the others. */
 struct fragment_share {
 	__u32 datagrams;
+	__u32 held;
 };
 
 struct {
@@ -69,6 +70,7 @@ struct {
 struct fragment_in_hand {
 	struct datagram_key key;
 	__u32 units;
+	__u32 is_again;		/* it was held, or its datagram's later ones were */
 	struct datagram fresh;
 };
 
@@ -84,6 +86,15 @@ static __always_inline struct fragment_in_hand *fragment_in_hand(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&fragments_in_hand, &zero);
+}
+
+/* What its fragments have in common, beside direction and mark. */
+static __always_inline void name_datagram(struct datagram_key *key, const struct packet *p, __u32 network)
+{
+	key->source = p->ip->saddr;
+	key->destination = p->ip->daddr;
+	key->protocol_network = p->ip->protocol | network << 8;
+	key->id = p->ip->id;
 }
 
 static __always_inline struct fragment_share *share_of(__be32 source)
@@ -209,9 +220,4 @@ static long expire_datagram(void *map, struct datagram_key *key, struct datagram
 	if (d->deadline <= *now)
 		forget_datagram(key);
 	return 0;
-}
-
-static __always_inline void sweep_fragments(__u64 now)
-{
-	bpf_for_each_map_elem(&datagrams, expire_datagram, &now, 0);
 }

@@ -298,6 +298,37 @@ int natto_first_inbound(struct xdp_md *ctx)
 	return handle_first_fragment(ctx, INBOUND);
 }
 
+/* At one end of Natto's own pair of interfaces: releases fragments that were held. */
+SEC("xdp")
+int natto_held(struct xdp_md *ctx)
+{
+	struct datagram_key key = {};
+	struct packet p;
+
+	if (parse(ctx, &p) != IPV4 || !p.part || !read_label(p.eth, &key))
+		return XDP_DROP;
+	name_datagram(&key, &p, FABRIC_NETWORK);
+	/* A plain number from here on, which the verifier lets be subtracted. */
+	barrier_var(p.length);
+	return release_next(ctx, &key, p.length);
+}
+
+/* At the other end: takes up the first fragment of a datagram and those that were held, in this order. */
+SEC("xdp")
+int natto_again(struct xdp_md *ctx)
+{
+	struct fragment_in_hand *hand = fragment_in_hand();
+	struct packet p;
+
+	if (!hand || parse(ctx, &p) != IPV4 || !p.part || !read_label(p.eth, &hand->key))
+		return XDP_DROP;
+	/* The kernel takes only what is addressed to the interface. */
+	set_wrap_mac(p.eth->h_dest, HELD_MAC);
+	hand->is_again = 1;
+	bpf_tail_call(ctx, &stages, FRAGMENT);
+	return drop(DROP_FRAGMENT, p.length);
+}
+
 /* Run once by the agent (BPF_PROG_TEST_RUN), never attached: starts the expiry. */
 SEC("xdp")
 int natto_start_sweeper(struct xdp_md *ctx)

@@ -159,6 +159,22 @@ static __always_inline enum parsed parse(struct xdp_md *ctx, struct packet *p)
 	return IPV4;
 }
 
+/* Natto's own MAC addresses, which tell something by their last byte. */
+static __always_inline void set_wrap_mac(__u8 *mac, __u8 last)
+{
+	mac[0] = 0x02;
+	mac[1] = 0x4e;
+	mac[2] = 0x41;
+	mac[3] = 0x54;
+	mac[4] = 0x00;
+	mac[5] = last;
+}
+
+static __always_inline int is_wrap_mac(const __u8 *mac)
+{
+	return mac[0] == 0x02 && mac[1] == 0x4e && mac[2] == 0x41 && mac[3] == 0x54 && mac[4] == 0x00;
+}
+
 /* RFC 1071: the checksum from the sum of all 16-bit words. */
 static __always_inline __u16 fold_checksum(__u32 sum)
 {

@@ -4,7 +4,7 @@
  * agent runs or not.
  */
 #pragma once
-#include "fragments.h"
+#include "held-fragments.h"
 #include "sessions.h"
 
 #define TICK_NS 50000000ULL	/* 50 ms */

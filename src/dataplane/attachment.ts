@@ -25,7 +25,11 @@ export function rolesOf(interfaces: {
 
 /** Removes the attachment of a role; false when there was none. */
 export function detach(folder: string, role: Role): boolean {
-  const path = linkPin(folder, role);
+  return detachPinned(linkPin(folder, role));
+}
+
+/** Removes the attachment that is pinned there; false when there was none. */
+export function detachPinned(path: string): boolean {
   const link = bpf.openPin(path);
   if (link === undefined) return false;
   // Without this the kernel detaches some time after the last reference is gone.
@@ -36,14 +40,18 @@ export function detach(folder: string, role: Role): boolean {
 }
 
 function ensureRole(folder: string, role: Role, interfaceName: string, program: number): Repair[] {
-  const ifindex = bpf.interfaceIndex(interfaceName);
-  if (ifindex === undefined) {
+  if (bpf.interfaceIndex(interfaceName) === undefined) {
     throw new NattoError(
       "Environment",
       `interface ${interfaceName} (spec.interfaces.${role === "both" ? "inside" : role}) does not exist; create it or correct the agent's --inside/--outside`,
     );
   }
-  const path = linkPin(folder, role);
+  return ensureLink(linkPin(folder, role), interfaceName, program, ` (${role})`);
+}
+
+/** Attaches a program to an interface that exists, by a pinned link. */
+export function ensureLink(path: string, interfaceName: string, program: number, as = ""): Repair[] {
+  const ifindex = bpf.interfaceIndex(interfaceName);
   const link = bpf.openPin(path);
   if (link !== undefined) {
     try {
@@ -59,13 +67,14 @@ function ensureRole(folder: string, role: Role, interfaceName: string, program: 
     // Detached by hand, or the interface was made anew: such a link cannot be used again.
     unlinkSync(path);
   }
+  if (ifindex === undefined) throw new NattoError("Environment", `interface ${interfaceName} has just gone`);
   const fresh = bpf.createXdpLink(program, ifindex, interfaceName);
   try {
     bpf.pin(fresh, path);
   } finally {
     bpf.closeFd(fresh);
   }
-  return [{ what: "attach", detail: `attached to ${interfaceName} (${role})` }];
+  return [{ what: "attach", detail: `attached to ${interfaceName}${as}` }];
 }
 
 /**

@@ -8,7 +8,7 @@ import { before, test } from "node:test";
 import fc from "fast-check";
 import { formatAddress } from "../model/ipv4.ts";
 import { scenarioArbitrary } from "./model/generators.ts";
-import { advance, begin, type Event, type Scenario } from "./model/scenario.ts";
+import { advance, allSteps, begin, type Event, type Scenario } from "./model/scenario.ts";
 import { type Counter, type Session, type State, sessionsOf } from "./model/state.ts";
 import { layOutNetwork, loadProgram, type ProgramUnderTest } from "./testing/program-under-test.ts";
 import { enterSandbox, type Sandbox } from "./testing/sandbox.ts";
@@ -45,10 +45,19 @@ function tally(counters: readonly Counter[]): Partial<Record<Counter, number>> {
   return counts;
 }
 
+const VERDICT_OF = {
+  drop: "drop",
+  kept: "drop",
+  kernel: "kernel",
+  redirect: "redirect",
+  return: "redirect",
+  circulate: "redirect",
+} as const;
+
 /** What the model says about an arrival, in the form in which the program's answer is read. */
 function expected({ outcome }: Extract<Event, { kind: "packet" }>) {
   return {
-    verdict: outcome.verdict.kind === "return" ? "redirect" : outcome.verdict.kind,
+    verdict: VERDICT_OF[outcome.verdict.kind],
     packet: outcome.packet?.toString("hex"),
     counters: tally(outcome.counters),
   };
@@ -69,11 +78,12 @@ function compare(scenario: Scenario): number {
   let play = begin(scenario);
   let packets = 0;
   const counted = new Map<Counter, number>();
-  for (const [index, step] of scenario.steps.entries()) {
+  let index = 0;
+  for (const step of allSteps(scenario.steps, () => play)) {
     const next = advance(play, step);
     play = next.play;
     const { event } = next;
-    const where = `step ${index + 1} (${step.kind})`;
+    const where = `step ${++index} (${step.kind})`;
     switch (event.kind) {
       case "packet":
         packets++;
@@ -85,7 +95,11 @@ function compare(scenario: Scenario): number {
         );
         break;
       case "swept":
-        assert.equal(program.sweepAt(play.now), event.expired, `${where}: sessions that ended`);
+        assert.deepEqual(
+          program.sweep(play.now),
+          { expired: event.expired, lostFragments: event.lostFragments },
+          `${where}: what ended`,
+        );
         break;
       case "moved":
         program.reprogram(play.world, play.node);

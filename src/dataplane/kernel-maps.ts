@@ -30,6 +30,10 @@ export const MAP_NAMES = [
   "fragment_shares",
   "fragments_in_hand",
   "contacts",
+  "waiting",
+  "held_fragments",
+  "held_in_hand",
+  "held_ends",
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 

@@ -19,6 +19,8 @@ import {
   segment,
   slotOf,
 } from "./model/example.ts";
+import { SHARE_OF_HELD } from "./model/held-fragments.ts";
+import { meaningOf, PAYLOAD_OF_PARTS, partsOf, reassemble } from "./model/reassembly.ts";
 import { replyTo } from "./model/scenario.ts";
 import type { Counter, Role } from "./model/state.ts";
 import { moveSlot, PLAN, planned, type World } from "./model/world.ts";
@@ -262,6 +264,28 @@ test("a full session table refuses new flows, counts them, and evicts nobody", (
   assert.deepEqual(program.run("inside", segment(ack, { sourcePort: 20_000 })).counters, {
     translated_out: 1,
   });
+});
+
+test("fragments that come before their first are held within the sender's share, released by it, and given up in time", () => {
+  program.reset(WORLD, 0);
+  const whole = datagram(KEPT, PAYLOAD_OF_PARTS);
+  const lone = (identification: number) => program.run("inside", partsOf(whole, identification)[1]!).counters;
+  for (let i = 0; i < SHARE_OF_HELD; i++) assert.deepEqual(lone(i), { fragments_held: 1 });
+  assert.deepEqual(lone(SHARE_OF_HELD), { drop_fragment_limit: 1 });
+  const [first, , last] = partsOf(whole, 0) as [Buffer, Buffer, Buffer];
+  const sent = program.run("inside", first);
+  assert.deepEqual([sent.verdict, sent.counters], ["redirect", {}]);
+  const again = program.run("again", sent.packet);
+  assert.deepEqual(again.counters, { sessions_created: 1, translated_out: 1 });
+  const released = program.run("held", sent.packet);
+  assert.deepEqual([released.verdict, released.counters], ["redirect", { fragments_released: 1 }]);
+  assert.equal(program.run("held", released.packet).verdict, "drop", "no more are held");
+  const left = [again, program.run("again", released.packet), program.run("inside", last)];
+  const { source, transport } = meaningOf(reassemble(left.map(({ packet }) => packet)));
+  assert.equal(source, PUBLIC);
+  assert.ok(transport.kind === "udp" && transport.payload.equals(PAYLOAD_OF_PARTS));
+  assert.equal(program.sweep(16_000).lostFragments, SHARE_OF_HELD - 1);
+  assert.deepEqual(lone(SHARE_OF_HELD), { fragments_held: 1 });
 });
 
 test("a second endpoint that wants the same port gets another one", () => {

@@ -206,12 +206,31 @@ test("one interface for everything has one program", async () => {
   });
 });
 
+test("the pair of interfaces for held fragments comes back when it is removed, and is set up when it is down", async () => {
+  await withDataplane(async (dataplane) => {
+    await dataplane.ensure(CONFIG);
+    ip(["link delete natto-held"]);
+    const { repairs } = await dataplane.ensure(CONFIG);
+    assert.ok(repairs.some(({ detail }) => detail === "natto-held and natto-again made"));
+    assert.ok(attached("natto-held") && attached("natto-again"));
+    assert.deepEqual((await dataplane.ensure(CONFIG)).repairs, []);
+  });
+  await withDataplane(async (dataplane) => {
+    ip(["link set natto-again down"]);
+    const { repairs } = await dataplane.ensure(CONFIG);
+    assert.ok(repairs.some(({ detail }) => detail === "natto-again set up"));
+  });
+});
+
 test("clean-up leaves nothing, gives settings back, and is safe to run again", async () => {
   writeFileSync("/proc/sys/net/ipv4/ip_forward", "0");
   await withDataplane(async (dataplane) => void (await dataplane.ensure(CONFIG)));
   const removed = await cleanupDataplane(options);
   assert.ok(removed.includes("map flows") && removed.includes("nftables table natto"));
   assert.ok(!attached("in0") && !attached("out0"));
+  assert.ok(
+    bpf.interfaceIndex("natto-held") === undefined && bpf.interfaceIndex("natto-again") === undefined,
+  );
   assert.equal(readFileSync("/proc/sys/net/ipv4/ip_forward", "utf8").trim(), "0");
   assert.ok(!existsSync(options.pinFolder));
   assert.equal(execFileSync("nft", ["list", "tables"], { encoding: "utf8" }), "");

@@ -9,6 +9,7 @@ import { type Count, readCounters, readGatewayCounters } from "./counter-list.ts
 import type { Dataplane, DataplaneOptions, DataplaneStatus, EnsureReport, Repair } from "./dataplane.ts";
 import { writeDeadNodes } from "./dead-nodes.ts";
 import { createGuard, removeGuard, renderGuard } from "./guard.ts";
+import { AGAIN, ensureHeldPair, ensureHeldPrograms, removeHeldPair } from "./held-pair.ts";
 import {
   type KernelMaps,
   MAP_NAMES,
@@ -60,11 +61,14 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
   let guardChecked: { readonly rules: string; readonly at: number } | undefined;
   let sweeperIsOurs = false;
 
+  /** What starts programs, and so is looked at in full now and then only: the guard, and the pair of interfaces for held fragments. */
   const ensureGuard = (config: NodeConfig["spec"], roles: ReadonlyMap<Role, string>): Repair[] => {
-    const rules = renderGuard([...roles.values()], enrolledSources(config));
+    const rules = renderGuard([...roles.values(), AGAIN], enrolledSources(config));
     const now = performance.now();
-    if (guardChecked?.rules === rules && now - guardChecked.at < GUARD_INTERVAL_MS) return [];
-    const repairs = guard.ensure(rules);
+    const isRecent = guardChecked?.rules === rules && now - guardChecked.at < GUARD_INTERVAL_MS;
+    const pair = ensureHeldPair(!isRecent);
+    if (isRecent) return pair;
+    const repairs = [...guard.ensure(rules), ...pair];
     guardChecked = { rules, at: now };
     return repairs;
   };
@@ -100,10 +104,11 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
       const roles = rolesOf(config.node.interfaces);
       const repairs = [
         ...ensureGuard(config, roles),
-        ...ensureSysctls(options.stateFolder, wantedSysctls([...roles.values()])),
+        ...ensureSysctls(options.stateFolder, wantedSysctls([...roles.values(), AGAIN])),
         ...ensurePins(maps, options.pinFolder),
         ...ensureMaps(config),
         ...ensureSweeper(),
+        ...ensureHeldPrograms(options.pinFolder, maps, (name) => object.programFd(name)),
         ...ensureAttached(options.pinFolder, roles, (role) => object.programFd(`natto_${role}`)),
       ];
       return { repairs };
@@ -191,6 +196,7 @@ export async function cleanupDataplane(
 ): Promise<string[]> {
   const removed: string[] = [];
   for (const role of ROLES) if (detach(options.pinFolder, role)) removed.push(`XDP program (${role})`);
+  if (removeHeldPair(options.pinFolder)) removed.push("interfaces natto-held and natto-again");
   for (const name of MAP_NAMES) {
     const path = join(options.pinFolder, name);
     if (!existsSync(path)) continue;

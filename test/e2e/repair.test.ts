@@ -223,6 +223,7 @@ test("After natto agent --cleanup nothing of Natto's is left on a node, and its 
   assert.equal(await attached(lab, "inside", RETIRED), undefined);
   assert.equal(await attached(lab, "outside", RETIRED), undefined);
   assert.equal(await run(lab, RETIRED, "nft", "list", "tables"), "");
+  assert.doesNotMatch(await run(lab, RETIRED, "ip", "-br", "link"), /natto-/);
   for (const name of SETTINGS) assert.equal(await setting(lab, name), KERNEL_DEFAULTS[name], name);
   const again = await run(
     lab,

@@ -1,11 +1,14 @@
 /** Twelve endpoints behind one public address over three nodes: all that may pass passes, whole, and nothing else does. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
+import { SHARE_OF_HELD } from "../../src/dataplane/model/held-fragments.ts";
 import { listObjects, natto } from "../../src/demo/cloud.ts";
 import { hostAddress, parseEndpoint } from "../../src/demo/flow-paths.ts";
 import { transferAll } from "../../src/demo/http-check.ts";
 import { choosePorts, wayOf } from "../../src/demo/port-choice.ts";
 import { startProbing } from "../../src/demo/power-off.ts";
+import type { Lab } from "../../src/lab/lab.ts";
 import { httpRequests } from "../../src/lab/traffic/traffic.ts";
 import {
   assertNothingLost,
@@ -30,6 +33,8 @@ const UPLOAD_PORTS = 20_500;
 const PUBLIC = "203.0.113.0";
 /** Whom no endpoint has ever sent anything to. */
 const STRANGER = "server2";
+const FRAGMENT_PEER = join(import.meta.dirname, "fragment-peer.ts");
+const PARTS_PORT = 7007;
 const cloud = useCloud("traffic", { outsideHosts: 2, prepare: watchOutside });
 
 test("Bodies of 10 MB arrive intact at every endpoint, by way of the owner alone and by way of nodes that steer.", async () => {
@@ -147,6 +152,41 @@ test("What nobody asked for is not let in, neither to a free port nor to one in 
   });
   assert.equal(connection?.status, undefined);
   await counterGrows(lab, before, "drop_no_session", 2 * tries + 1);
+});
+
+test("A ping of 4,000 bytes, which takes three packets, comes back to every endpoint.", async () => {
+  const lab = cloud();
+  const target = hostAddress(lab, SERVER);
+  for (const host of hostsOf(lab, "endpoint")) {
+    const output = await run(lab, host, "ping", "-c2", "-i0.2", "-W5", "-s4000", target);
+    assert.match(output, /2 received, 0% packet loss/, host);
+  }
+});
+
+/** Runs `fragment-peer.ts` on an endpoint against the one on the server. */
+function askInParts(lab: Lab, host: string, first: number, count: number, order: string): Promise<string> {
+  const ends = [hostAddress(lab, host), hostAddress(lab, SERVER), `${PARTS_PORT}`];
+  return run(lab, host, "node", FRAGMENT_PEER, "ask", ...ends, `${first}`, `${count}`, order);
+}
+
+test("Datagrams of 8 KB arrive whole in both directions, also when their fragments come in reverse order; a flood of lone fragments harms nobody else.", async () => {
+  const lab = cloud();
+  await lab.spawn(SERVER, ["node", FRAGMENT_PEER, "serve", hostAddress(lab, SERVER), `${PARTS_PORT}`], {
+    name: "fragments",
+  });
+  const endpoints = hostsOf(lab, "endpoint").slice(0, 4);
+  await until("the server listens", async () =>
+    (await run(lab, SERVER, "ss", "-Hlun")).includes(`:${PARTS_PORT}`),
+  );
+  for (const [i, host] of endpoints.entries()) await askInParts(lab, host, 22_000 + 100 * i, 8, "in-order");
+  const before = await counters(lab);
+  for (const [i, host] of endpoints.entries()) await askInParts(lab, host, 24_000 + 100 * i, 8, "reverse");
+  // Five of the six fragments of each of 32 questions come early.
+  await counterGrows(lab, before, "fragments_released", 5 * 32);
+  const flooded = await counters(lab);
+  await askInParts(lab, endpoints[0]!, 26_000, 2000, "lone");
+  await counterGrows(lab, flooded, "drop_fragment_limit", 2000 - SHARE_OF_HELD);
+  await askInParts(lab, endpoints[1]!, 27_000, 8, "reverse");
 });
 
 test("Nothing that is enrolled has ever left as it was.", async () => {

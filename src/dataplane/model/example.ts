@@ -8,6 +8,7 @@ import {
   EMPTY_STATE,
   gatewayOfSource,
   type ModelConfig,
+  type PairEnd,
   type Role,
   type SlotName,
   type State,
@@ -76,6 +77,8 @@ export function slotOf(endpoint: number): SlotName {
 
 export interface Bench {
   receive(frame: Buffer, role?: Role): Outcome;
+  /** What becomes of a first fragment, and after it of those that it releases, when it was sent into the pair. */
+  circulate(first: Outcome): readonly Outcome[];
   /** Lets time pass and sweeps; returns how many sessions ended. */
   wait(seconds: number): number;
   move(slot: SlotName, owner: number): void;
@@ -94,11 +97,20 @@ export function newBench(
   let state = EMPTY_STATE;
   let now = 0;
   const config = () => change(configOf(current, 0));
+  const receive = (frame: Buffer, role: Role | PairEnd = "inside"): Outcome => {
+    const outcome = step(config(), state, { frame, role, now, route });
+    state = outcome.state;
+    return outcome;
+  };
   return {
-    receive: (frame, role = "inside") => {
-      const outcome = step(config(), state, { frame, role, now, route });
-      state = outcome.state;
-      return outcome;
+    receive,
+    circulate: (first) => {
+      const outcomes: Outcome[] = [];
+      for (let next = first; next.verdict.kind === "circulate" && next.packet; ) {
+        outcomes.push(receive(next.packet, "again"));
+        next = receive(next.packet, "held");
+      }
+      return outcomes;
     },
     wait: (seconds) => {
       now += seconds * 1000;

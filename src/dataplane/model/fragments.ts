@@ -92,7 +92,8 @@ export function meetingNode(config: ModelConfig, ip: Ipv4View, direction: Direct
   return place ? actingOwner(config, place) : nobody;
 }
 
-const shareOf = (source: number): number => mix32(source) % SHARES;
+/** The part of the tables that a sender shares with others. */
+export const shareOf = (source: number): number => mix32(source) % SHARES;
 
 /** Notes what became of a first fragment: its datagram begins anew. Undefined when there is no room. */
 export function beginDatagram(

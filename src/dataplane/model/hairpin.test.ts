@@ -31,6 +31,7 @@ const WITH_STATICS: World = {
 /** What left the cell, as text. */
 function left({ end }: Delivery): string {
   if (end.kind === "dropped") return end.counter;
+  assert.ok(end.kind !== "held");
   assert.ok(checksumsValid(end.packet));
   const parsed = parsePacket(end.packet);
   assert.ok(parsed.ok && (parsed.packet.transport.kind === "udp" || parsed.packet.transport.kind === "tcp"));

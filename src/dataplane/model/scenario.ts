@@ -11,6 +11,7 @@ import {
   type Direction,
   EMPTY_STATE,
   type ModelConfig,
+  type PairEnd,
   type Role,
   type SlotName,
   type State,
@@ -61,6 +62,8 @@ export type Step =
   | { readonly kind: "advance"; readonly milliseconds: number }
   /** A slot gets another owner: an index into the world's nodes, or NOBODY. */
   | { readonly kind: "move"; readonly slot: SlotName; readonly owner: number; readonly move?: WorldMove }
+  /** What goes round in the node's own pair of interfaces comes out: one frame, the one that was first. There are any after `packet`, `reply`, `error`. */
+  | { readonly kind: "circulate" }
   /** These nodes are dead from now on in the eyes of the node, and no others. */
   | { readonly kind: "deaths"; readonly dead: readonly number[] }
   /** The agent knows what is declared: the node need not stand down any more. */
@@ -87,15 +90,25 @@ export interface Play {
   readonly sent: readonly Buffer[];
   /** Translated inbound packets so far. */
   readonly delivered: readonly Buffer[];
+  /** What is in the node's own pair of interfaces. */
+  readonly circulating: readonly { readonly role: PairEnd; readonly frame: Buffer }[];
 }
 
 export type Event =
   | { readonly kind: "packet"; readonly arrival: Arrival; readonly outcome: Outcome }
-  | { readonly kind: "swept"; readonly expired: number }
+  | { readonly kind: "swept"; readonly expired: number; readonly lostFragments: number }
   | { readonly kind: "moved" }
   | { readonly kind: "confirmed" }
   /** There was nothing to answer. */
   | { readonly kind: "nothing" };
+
+/** The steps of a scenario, as many more as it takes until nothing circulates any more after each of them. */
+export function* allSteps(steps: readonly Step[], play: () => Play): Generator<Step> {
+  for (const step of steps) {
+    yield step;
+    while (play().circulating.length > 0) yield { kind: "circulate" };
+  }
+}
 
 /** The beginning of a scenario. `route` is what the node's routing table says; the plan's routes unless given. */
 export function begin(scenario: Scenario, route?: RouteLookup): Play {
@@ -109,6 +122,7 @@ export function begin(scenario: Scenario, route?: RouteLookup): Play {
     route: route ?? plannedRoutes(world.nodes[node]!),
     sent: [],
     delivered: [],
+    circulating: [],
   };
 }
 
@@ -133,7 +147,13 @@ export function advance(play: Play, next: Step): { readonly play: Play; readonly
     case "advance": {
       const now = play.now + next.milliseconds;
       const swept = sweep(play.config, state, now);
-      return { play: { ...play, now, state: swept.state }, event: { kind: "swept", expired: swept.expired } };
+      const { state: after, ...counts } = swept;
+      return { play: { ...play, now, state: after }, event: { kind: "swept", ...counts } };
+    }
+    case "circulate": {
+      const [first, ...circulating] = play.circulating;
+      if (!first) return { play, event: { kind: "nothing" } };
+      return receive({ ...play, circulating }, first.role, first.frame);
     }
     case "move":
       return change(play, moveSlot(world, next.slot, next.owner, next.move));
@@ -150,7 +170,11 @@ function change(play: Play, world: World): { readonly play: Play; readonly event
   return { play: { ...play, world, config: configOf(world, play.node) }, event: { kind: "moved" } };
 }
 
-function receive(play: Play, role: Role, frame: Buffer): { readonly play: Play; readonly event: Event } {
+function receive(
+  play: Play,
+  role: Role | PairEnd,
+  frame: Buffer,
+): { readonly play: Play; readonly event: Event } {
   const { config, state, now, route } = play;
   const arrival = { frame, role, now, route };
   const outcome = step(config, state, arrival);
@@ -159,8 +183,13 @@ function receive(play: Play, role: Role, frame: Buffer): { readonly play: Play; 
     packet && counters.includes(counter) ? [...list, packet] : list;
   const sent = counters.includes("hairpinned") ? play.sent : grown(play.sent, "translated_out");
   const delivered = grown(play.delivered, "translated_in");
+  const ends =
+    outcome.verdict.kind === "circulate" && packet
+      ? (["again", "held"] as const).map((end) => ({ role: end, frame: packet }))
+      : [];
+  const circulating = [...play.circulating, ...ends];
   return {
-    play: { ...play, state: outcome.state, sent, delivered },
+    play: { ...play, state: outcome.state, sent, delivered, circulating },
     event: { kind: "packet", arrival, outcome },
   };
 }

@@ -14,6 +14,7 @@ import { FIRST_PORT, inboundSlot, mix32, type PortRange, slotPorts } from "../..
 import { staticAddresses } from "../../model/static-mappings.ts";
 import { type Contact, NO_CONTACT } from "./contact.ts";
 import type { Datagram } from "./fragments.ts";
+import type { Waiting } from "./held-fragments.ts";
 import { type StaticMappings, staticMappings } from "./static-mappings.ts";
 
 /** The names of all counters. */
@@ -32,6 +33,9 @@ export const COUNTERS = [
   "sessions_created",
   "sessions_expired",
   "log_lost",
+  "fragments_held",
+  "fragments_released",
+  "fragments_expired",
   "drop_malformed",
   "drop_fragment",
   "drop_fragment_limit",
@@ -56,6 +60,8 @@ export type DropCounter = Extract<Counter, `drop_${string}`>;
 /** From an inside endpoint to a remote, or back. */
 export type Direction = "outbound" | "inbound";
 export type Role = "inside" | "outside" | "both";
+/** An end of a node's own pair of interfaces: where the next fragment that was held is released, and where all are taken up again. */
+export type PairEnd = "held" | "again";
 export type Protocol = "tcp" | "udp" | "icmp";
 
 export interface AddressPort {
@@ -333,6 +339,8 @@ export interface State {
   /** Fragmented datagrams on their way, by `datagramKey`. */
   readonly datagrams: ReadonlyMap<string, Datagram>;
   readonly contact: Contact;
+  /** Those whose first fragment has not come, by the same key. */
+  readonly waiting: ReadonlyMap<string, Waiting>;
 }
 
 export const EMPTY_STATE: State = {
@@ -342,6 +350,7 @@ export const EMPTY_STATE: State = {
   nextRecord: 0,
   datagrams: new Map(),
   contact: NO_CONTACT,
+  waiting: new Map(),
 };
 
 /** All sessions. */

@@ -2,8 +2,8 @@
  * The reference model of the dataplane: what one node does to one packet. It is written to be read next to docs/dataplane.md, whose
  * numbers of steps stand here, and is the oracle for the XDP program. It changes nothing: it returns the next state.
  */
-import { type Ipv4View, parseIpv4 } from "../packet.ts";
-import { prohibitedFor, resetFor, tooBigFor } from "./answers.ts";
+import { type Ipv4View, parseIpv4, writeMac } from "../packet.ts";
+import { prohibitedFor, resetFor } from "./answers.ts";
 import { type Classified, classify, findQuoted, type Quoted } from "./classify.ts";
 import { noteProbe } from "./contact.ts";
 import {
@@ -16,11 +16,13 @@ import {
   meetingNode,
   passPart,
 } from "./fragments.ts";
+import { HELD_MAC, hold, labelled, readLabel, releaseNext } from "./held-fragments.ts";
 import { admittedBy, answeredThrough, coveringMapping } from "./mappings.ts";
-import { type Mark, turnOf, turnStandingDown, type WrapMark } from "./moves.ts";
+import { turnOf, turnStandingDown, type WrapMark } from "./moves.ts";
 import { clampMss } from "./mss.ts";
-import { answered, counted, drop, finish, kernel, type Outcome } from "./outcome.ts";
+import { answered, circulate, counted, drop, finish, kept, kernel, type Outcome } from "./outcome.ts";
 import type { Indexed } from "./records.ts";
+import { type Directed, isHairpin, refuse, steer } from "./sending.ts";
 import { findSession, notePacket, openingOf, openSession } from "./sessions.ts";
 import {
   type Direction,
@@ -29,6 +31,7 @@ import {
   type Gateway,
   gatewayOfSource,
   type ModelConfig,
+  type PairEnd,
   placeOfSlot,
   type Role,
   type Session,
@@ -39,7 +42,7 @@ import {
   type Tuple,
 } from "./state.ts";
 import { findStatic, floatKey, type StaticMapping, translateStatic } from "./static-mappings.ts";
-import { isWrapped, type Outline, unwrap, WRAP_BYTES, withoutPorts, wrap } from "./steer.ts";
+import { isWrapped, unwrap, withoutPorts } from "./steer.ts";
 import { forward, type RouteLookup, translate, translateAddress, translateError } from "./translate.ts";
 
 /** A packet that comes to a node. */
@@ -47,7 +50,7 @@ export interface Arrival {
   /** From the Ethernet header on. */
   readonly frame: Buffer;
   /** Of the interface it came to. */
-  readonly role: Role;
+  readonly role: Role | PairEnd;
   /** Milliseconds. */
   readonly now: number;
   readonly route: RouteLookup;
@@ -56,19 +59,11 @@ export interface Arrival {
 /** What could be classified. */
 type Known = Extract<Classified, { ok: true }>;
 
-/** A packet of which the direction is known. */
-interface Directed {
-  readonly frame: Buffer;
-  readonly ip: Ipv4View;
-  readonly direction: Direction;
-  readonly mark: Mark;
-  readonly now: number;
-  readonly route: RouteLookup;
-}
-
 /** What a node with this configuration and state does to a packet. */
 export function step(config: ModelConfig, state: State, arrival: Arrival): Outcome {
   const { frame, role, now, route } = arrival;
+  if (role === "held") return releaseHeld(state, frame);
+  if (role === "again") return takeUpAgain(config, state, arrival);
   const parsed = parseIpv4(frame);
   if (!parsed.ok) {
     return parsed.reason === "not-ipv4" ? kernel(state, frame) : drop(state, "drop_malformed"); // 1, 2
@@ -77,6 +72,26 @@ export function step(config: ModelConfig, state: State, arrival: Arrival): Outco
   if (isWrapped(config, frame, ip)) return receiveWrapped(config, state, arrival, ip); // 3
   const direction = directionOf(config, role, ip); // 4
   return takeUp(config, state, { frame, ip, direction, now, route }, "direct");
+}
+
+/** One end of Natto's own pair: a frame gives its place to the next one of its datagram that is held, and so on. */
+function releaseHeld(state: State, frame: Buffer): Outcome {
+  const label = readLabel(frame);
+  const parsed = parseIpv4(frame);
+  if (!label || !parsed.ok || !parsed.ip.fragment) return kept(state, []);
+  const next = releaseNext(state, datagramKey(parsed.ip, label.direction, label.mark));
+  return next.frame ? circulate(next.state, next.frame, ["fragments_released"]) : kept(next.state, []);
+}
+
+/** The other end: a first fragment, and after it those that were held. */
+function takeUpAgain(config: ModelConfig, state: State, { frame, now, route }: Arrival): Outcome {
+  const label = readLabel(frame);
+  const parsed = parseIpv4(frame);
+  if (!label || !parsed.ok || !parsed.ip.fragment) return kept(state, []);
+  const own = Buffer.from(frame);
+  writeMac(own, 0, HELD_MAC);
+  const packet = { frame: own, ip: parsed.ip, direction: label.direction, now, route };
+  return handleFragment(config, state, packet, label.mark, true);
 }
 
 function takeUp(config: ModelConfig, state: State, packet: Omit<Directed, "mark">, mark: WrapMark): Outcome {
@@ -147,6 +162,7 @@ function handleFragment(
   state: State,
   packet: Omit<Directed, "mark">,
   came: WrapMark,
+  isAgain = false,
 ): Outcome {
   const { frame, ip, direction } = packet;
   const isOurs =
@@ -163,18 +179,25 @@ function handleFragment(
     if (ip.ttl <= 1) return kernel(state, frame);
     const fault = faultOfPart(ip);
     if (fault) return drop(state, fault);
-    const node = came === "direct" ? meetingNode(config, ip, direction) : undefined;
+    const node = came === "direct" && !isAgain ? meetingNode(config, ip, direction) : undefined;
     if (node?.kind === "nobody") return drop(state, "drop_no_owner");
     if (node?.kind === "peer") {
       return steer(config, state, here, withoutPorts(ip), { node: node.address, mark: "meeting" });
     }
   }
-  if (!ip.laterFragment) return handle(config, state, here);
-  const datagram = state.datagrams.get(datagramKey(ip, direction, mark));
+  const key = datagramKey(ip, direction, mark);
+  if (!ip.laterFragment) {
+    return meets && !isAgain && state.waiting.has(key)
+      ? circulate(state, labelled(frame, here), [])
+      : handle(config, state, here);
+  }
+  const datagram = state.datagrams.get(key);
   if (datagram) return follow(config, state, here, datagram);
   if (mapping) return forwardStatic(config, state, here, mapping, undefined);
   if (!isOurs) return mark === "direct" ? kernel(state, frame) : drop(state, "drop_bad_wrap");
-  return drop(state, "drop_fragment");
+  if (isAgain) return drop(state, "drop_fragment"); // Its first has come, and was dropped.
+  const held = hold(state, frame, ip, here, here.now);
+  return held.drop ? drop(held.state, held.drop) : kept(held.state, ["fragments_held"]);
 }
 
 /** A later fragment goes the way of its first. */
@@ -317,21 +340,6 @@ function slotOf(gateway: Gateway, tuple: Tuple, direction: Direction): SlotName 
     : slotOfPublic(gateway, tuple.destination);
 }
 
-function steer(
-  config: ModelConfig,
-  state: State,
-  packet: Directed,
-  tuple: Outline,
-  to: { readonly node: number; readonly mark: WrapMark },
-): Outcome {
-  const { frame, ip, direction, route } = packet;
-  const wrapped = wrap(config, frame, ip, tuple, direction, to);
-  const sent = forward(wrapped, ip.totalBytes + WRAP_BYTES, route(to.node));
-  if (sent.kind === "too-big") return refuse(config, state, packet, sent.mtu - WRAP_BYTES, false);
-  if (to.mark !== "steered" && to.mark !== "meeting") return finish(state, sent, "passed_on");
-  return finish(state, sent, direction === "outbound" ? "steered_out" : "steered_in");
-}
-
 /** Steps 15 to 17. */
 function forwardSession(
   config: ModelConfig,
@@ -368,23 +376,10 @@ function passThrough(
   return finish(noted, sent, outbound ? "translated_out" : "translated_in");
 }
 
-/** "Hairpins": the destination of an outbound packet is ours too. */
-function isHairpin({ addresses }: ModelConfig, { ip, direction }: Directed): boolean {
-  return direction === "outbound" && addresses.has(ip.destination);
-}
-
 /** Takes up a packet that was translated outward as if it came from outside. */
 function turnInward(config: ModelConfig, state: State, { now, route }: Directed, frame: Buffer): Outcome {
   const parsed = parseIpv4(frame);
   if (!parsed.ok) throw new Error("translating broke a packet");
   const inward = takeUp(config, state, { frame, ip: parsed.ip, direction: "inbound", now, route }, "direct");
   return counted("translated_out", counted("hairpinned", inward));
-}
-
-/** Step 16: what is too big is dropped, and its sender told so if it wants to know. An ICMP error is never answered. */
-function refuse(config: ModelConfig, state: State, packet: Directed, mtu: number, isError: boolean): Outcome {
-  const { frame, ip, direction } = packet;
-  const from = direction === "outbound" ? config.address : ip.destination;
-  const answer = isError ? undefined : tooBigFor(frame, ip, from, mtu);
-  return answer ? answered(state, answer, "drop_too_big", "too_big_sent") : drop(state, "drop_too_big");
 }

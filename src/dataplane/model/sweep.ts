@@ -1,5 +1,6 @@
 /** Expiry: what the kernel timer does to all records (docs/dataplane.md, "Expiry"). */
 import { sweepFragments } from "./fragments.ts";
+import { sweepHeld } from "./held-fragments.ts";
 import { hasRested } from "./mappings.ts";
 import { removeRecord } from "./records.ts";
 import { endSession } from "./sessions.ts";
@@ -9,11 +10,14 @@ export interface Swept {
   readonly state: State;
   /** How many sessions ended: what `sessions_expired` grows by. */
   readonly expired: number;
+  /** How many fragments whose first never came: what `fragments_expired` grows by. */
+  readonly lostFragments: number;
 }
 
-/** Ends every session that has been idle for its timeout at `now` (ms), or whose slot is not this node's any more; forgets old datagrams. */
+/** Ends every session that has been idle for its timeout at `now` (ms), or whose slot is not this node's any more; forgets what is left of old datagrams. */
 export function sweep(config: ModelConfig, state: State, now: number): Swept {
-  let swept = sweepFragments(state, now);
+  const held = sweepHeld(state, now);
+  let swept = sweepFragments(held.state, now);
   let expired = 0;
   for (const index of state.records.keys()) {
     const record = swept.records.get(index);
@@ -24,7 +28,7 @@ export function sweep(config: ModelConfig, state: State, now: number): Swept {
       expired++;
     }
   }
-  return { state: swept, expired };
+  return { state: swept, expired, lostFragments: held.expired };
 }
 
 function isOver(config: ModelConfig, session: Session, now: number): boolean {

@@ -20,7 +20,7 @@ import {
 } from "../kernel-maps.ts";
 import { type Codecs, readCodecs } from "../layouts.ts";
 import * as bpf from "../libbpf.ts";
-import type { Counter, Role } from "../model/state.ts";
+import type { Counter, PairEnd, Role } from "../model/state.ts";
 import { INTERFACE, MAC, nodeConfigOf, PLAN, type World } from "../model/world.ts";
 import { ensurePinFolder, loadOnMaps } from "../pinned-maps.ts";
 import { reconcileMaps } from "../reconcile-maps.ts";
@@ -82,8 +82,10 @@ export interface ProgramUnderTest {
   confirm(): void;
   /** Takes on a changed world. */
   reprogram(world: World, node: number): void;
-  run(role: Role, frame: Buffer): ProgramRun;
-  /** Moves the clock to a time (ms since `reset`) and sweeps; returns how many sessions expired. */
+  run(role: Role | PairEnd, frame: Buffer): ProgramRun;
+  /** Moves the clock to a time (ms since `reset`) and sweeps; returns how many sessions, and held fragments, expired. */
+  sweep(now: number): { readonly expired: number; readonly lostFragments: number };
+  /** The same, of sessions alone. */
   sweepAt(now: number): number;
   /** What the counters by gateway have grown by since `reset`, summed over all gateways. */
   countedByGateway(): Readonly<Partial<Record<Counter, number>>>;
@@ -112,9 +114,22 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
     const hour = 3_600_000_000_000n;
     writeDeadNodes(maps, dead, process.hrtime.bigint() + hour);
   };
+  const sweep: ProgramUnderTest["sweep"] = (now) => {
+    const before = readCounters(maps, codecs);
+    const passed = process.hrtime.bigint() - startedAt;
+    const clock_offset = BigInt(now) * 1_000_000n - passed;
+    writeConfig(maps, codecs, {
+      ...readConfig(maps, codecs),
+      clock_offset: clock_offset > 0n ? clock_offset : 0n,
+    });
+    bpf.testRun(object.programFd("natto_sweep_all"), Buffer.alloc(64));
+    const counts = difference(before, readCounters(maps, codecs));
+    return { expired: counts.sessions_expired ?? 0, lostFragments: counts.fragments_expired ?? 0 };
+  };
   return {
     reprogram,
     confirm: () => writeConfig(maps, codecs, { ...readConfig(maps, codecs), stands_down: 0 }),
+    sweep,
     reset(world, node) {
       clearFlows(maps, codecs);
       setLocalAddress(world.nodes[node]!.address);
@@ -135,17 +150,7 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
         counters: difference(before, readCounters(maps, codecs)),
       };
     },
-    sweepAt(now) {
-      const before = readCounters(maps, codecs);
-      const passed = process.hrtime.bigint() - startedAt;
-      const clock_offset = BigInt(now) * 1_000_000n - passed;
-      writeConfig(maps, codecs, {
-        ...readConfig(maps, codecs),
-        clock_offset: clock_offset > 0n ? clock_offset : 0n,
-      });
-      bpf.testRun(object.programFd("natto_sweep_all"), Buffer.alloc(64));
-      return difference(before, readCounters(maps, codecs)).sessions_expired ?? 0;
-    },
+    sweepAt: (now) => sweep(now).expired,
     countedByGateway: () => difference(countedAtReset, sumOverGateways(maps, codecs)),
     logged: () => events.read(),
     sessions: () => readSessions(maps, codecs),
@@ -157,7 +162,14 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
 }
 
 function clearFlows(maps: KernelMaps, codecs: Codecs): void {
-  for (const { fd, info } of [maps.flows, maps.endpoints, maps.exhausted, maps.datagrams]) {
+  for (const { fd, info } of [
+    maps.flows,
+    maps.endpoints,
+    maps.exhausted,
+    maps.datagrams,
+    maps.waiting,
+    maps.held_fragments,
+  ]) {
     const { count, keys } = bpf.readEntries(fd, info);
     const size = info.keySize;
     for (let i = 0; i < count; i++) bpf.remove(fd, keys.subarray(i * size, (i + 1) * size));
