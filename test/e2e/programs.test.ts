@@ -1,4 +1,4 @@
-/** What programs expect of a NAT: names by UDP and TCP, uploads past a narrow link outside, connections that are idle for long. */
+/** What programs expect of a NAT: names by UDP and TCP, many requests on one connection, uploads past a narrow link outside, connections that are idle for long. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hostAddress } from "../../src/demo/flow-paths.ts";
@@ -35,6 +35,30 @@ const RESOLVE = `
   const resolver = new Resolver({ timeout: 5000, tries: 3 });
   resolver.setServers([process.argv[1]]);
   console.log((await resolver.resolve4("natto.example")).join());`;
+
+/** Speaks HTTP/2 without TLS, and answers each request with as many bytes as its path says. */
+const HTTP2 = `
+  const { createServer } = await import("node:http2");
+  const server = createServer();
+  server.on("stream", (stream, headers) => {
+    stream.respond({ ":status": 200 });
+    stream.end(Buffer.alloc(Number(headers[":path"].slice(1)), 1));
+  });
+  server.listen(8082, "0.0.0.0", () => console.log("ready"));`;
+
+/** Many requests at once on one connection; prints whether each answer is complete, and how many came. */
+const HTTP2_CLIENT = `
+  const { connect } = await import("node:http2");
+  const session = connect(process.argv[1]);
+  session.setTimeout(30000, () => { console.error("no progress for 30 s"); process.exit(1); });
+  const fetchOne = (bytes) => new Promise((resolve, reject) => {
+    let got = 0;
+    const stream = session.request({ ":path": "/" + bytes });
+    stream.on("data", (data) => (got += data.length)).on("end", () => resolve(got)).on("error", reject);
+  });
+  const counts = await Promise.all(Array.from({ length: 50 }, (_, i) => fetchOne(i * 2000)));
+  console.log(counts.every((got, i) => got === i * 2000), counts.length);
+  session.close();`;
 
 /** Takes uploads and says how many bytes came; keeps other connections open and answers each line. */
 const SERVE = `
@@ -90,7 +114,7 @@ const cloud = useCloud("programs", {
     },
   ],
   prepare: async (lab) => {
-    for (const [name, script] of Object.entries({ names: NAME_SERVER, serve: SERVE })) {
+    for (const [name, script] of Object.entries({ names: NAME_SERVER, serve: SERVE, http2: HTTP2 })) {
       const server = await lab.spawn(SERVER, node(script), { name });
       await until(`${name} is ready`, async () => (await server.stdout()).includes("ready"));
     }
@@ -106,6 +130,14 @@ async function succeed(lab: Lab, host: string, script: string, argument: string)
 test("A resolver that is told by UDP to ask by TCP gets its answer.", async () => {
   const lab = cloud();
   assert.equal(await succeed(lab, "ep1", RESOLVE, hostAddress(lab, SERVER)), "192.0.2.1");
+});
+
+test("Fifty requests at once share one HTTP/2 connection, and each gets what it asked for.", async () => {
+  const lab = cloud();
+  const before = await counters(lab);
+  const said = await succeed(lab, "ep2", HTTP2_CLIENT, `http://${hostAddress(lab, SERVER)}:8082`);
+  assert.equal(said, "true 50");
+  await counterGrows(lab, before, "sessions_created", 1);
 });
 
 test("An upload finds its way past a narrow link outside: the router's error reaches the endpoint (RFC 1191, RFC 5508 REQ-4).", async () => {
