@@ -5,9 +5,8 @@
  */
 #pragma once
 #include "packet.h"
+#include "port-search.h"
 #include "records.h"
-#include "slots.h"
-#include "static-mappings.h"
 
 static __always_inline enum dependence mapping_of(const struct gateway *gateway, __u8 protocol)
 {
@@ -75,111 +74,45 @@ static __always_inline void end_rest(struct record *m, __u32 index, __u64 now)
 		free_record(m, index);
 }
 
-/* A prime that divides no number of ports a slot can have, so that its multiples reach all of them; about the golden section of all ports. */
-#define PORT_STRIDE 39869
-
-struct port_search {
-	struct flow_key key;	/* inbound; its destination port is what is looked for */
-	struct flow flow;
-	__u32 first, count;
-	__u32 preferred, start;	/* offsets: the port to try first, and where to go on from */
-	__u32 tried;
-	__u32 protocol;		/* where ports may be forwards', else 0 */
-	enum counter failed;	/* 0 = a port was found; otherwise why not (so far) */
-};
-
-static long try_port(__u32 unused, struct port_search *s)
+/* The ports that a record's endpoint may have in its slot: all of them, or its block if that is there. Returns how many, from offset *from on. */
+static __always_inline __u32 ports_for(const struct record *r, const struct gateway *gateway, const struct public_address *address,
+				       __u32 *from)
 {
-	__u32 i = s->tried++;
-	__u32 offset = i ? (s->start + (i - 1) * PORT_STRIDE) % s->count : s->preferred;
-
-	s->key.destination_port = bpf_htons(s->first + offset);
-	if (s->protocol && is_forwarded(s->key.destination, s->key.destination_port, s->protocol))
+	*from = (r->slot - address->first_slot) * address->ports_per_slot;
+	if (r->slot == NO_SLOT)
 		return 0;
-
-	/* The first is mostly free. Where many are taken a look is cheaper than an attempt, which locks. */
-	if (i && bpf_map_lookup_elem(&flows, &s->key))
-		return 0;
-
-	long error = bpf_map_update_elem(&flows, &s->key, &s->flow, BPF_NOEXIST);
-
-	if (error == -EEXIST)
-		return 0;
-	s->failed = error ? DROP_TABLE_FULL : 0;
-	return 1;
-}
-
-/* The ports that a record's endpoint may have in its slot: all of them, or its block if that is there. */
-static __always_inline void limit_search(struct port_search *search, const struct record *r, const struct public_address *address)
-{
-	__u32 index = r->gateway;
-	struct gateway *gateway = bpf_map_lookup_elem(&gateways, &index);
-
-	search->first = first_port_of(r->slot, address);
-	search->count = address->ports_per_slot;
-	if (!gateway || !gateway->ports_per_endpoint)
-		return;
+	if (!gateway->ports_per_endpoint)
+		return address->ports_per_slot;
 
 	struct source *source = source_of(r->protocol_network >> 8, r->inside_address);
-	struct block block = {};
 
-	if (source)
-		block = block_of(gateway, source->index_offset + bpf_ntohl(r->inside_address));
-	search->first = block.first;
-	search->count = block.address == r->public_address && address->first_slot + block.slot == r->slot ?
-			gateway->ports_per_endpoint : 0;
-}
+	if (!source)
+		return 0;
 
-/* Takes the first free port, beginning with the source port's image where that may be, then from elsewhere on. */
-static __always_inline void search_port(struct port_search *search, const struct record *r, const struct public_address *address)
-{
-	/* Elsewhere for each, so that those who like the same ports do not queue up behind each other. */
-	__u32 hash = mix32(mix32(bpf_ntohl(r->inside_address)) ^ bpf_ntohs(r->inside_port));
+	struct block block = block_of(gateway, source->index_offset + bpf_ntohl(r->inside_address));
 
-	hash = mix32(mix32(hash ^ bpf_ntohl(r->remote_address)) ^ bpf_ntohs(r->remote_port));
-	search->start = hash % search->count;
-	/* UDP whose mapping depends on the remote must not look as if it did not, only because ports are plenty (RFC 4787 REQ-11). */
-	if ((r->protocol_network & 0xff & ~COVERING) == IPPROTO_UDP && r->remote_address)
-		search->preferred = search->start;
-	else
-		search->preferred = (__u16)(bpf_ntohs(r->inside_port) - FIRST_PORT) % search->count;
-	bpf_loop(FIRST_TRIES, try_port, search, 0);
-	if (search->failed != DROP_NO_PORT)
-		return;
-
-	struct search_key key = search_of(r);
-	__u64 now = bpf_ktime_get_coarse_ns();
-	int whole_slot = search->count == address->ports_per_slot;
-
-	if (whole_slot && is_exhausted(&key, now))
-		return;
-	bpf_loop(search->count, try_port, search, 0);
-	if (whole_slot && search->failed == DROP_NO_PORT)
-		note_exhausted(&key, now);
+	*from = block.first - FIRST_PORT;
+	return block.address == r->public_address && address->first_slot + block.slot == r->slot ? gateway->ports_per_endpoint : 0;
 }
 
 /* Takes a free port of the slot for this record. Returns 0 or the counter of the reason why there is none. */
 static __always_inline enum counter take_port(struct record *r, __u32 index, const struct gateway *gateway,
 					      const struct public_address *address)
 {
-	enum counter refused = r->counted ? charge_port(r, gateway) : 0;
+	enum counter failed = r->counted ? charge_port(r, gateway) : 0;
+	__u32 from, count = ports_for(r, gateway, address, &from);
 
-	struct port_search search = {
-		.key = inbound_key(r),
-		.flow = { .record = index, .generation = r->generation, .direction = INBOUND },
-		.protocol = address->has_forwards ? r->protocol_network & 0xff & ~COVERING : 0,
-		.failed = DROP_NO_PORT,
-	};
+	if (failed)
+		return failed;
 
-	if (refused)
-		return refused;
-	limit_search(&search, r, address);
-	if (search.count && r->slot != NO_SLOT)
-		search_port(&search, r, address);
-	r->public_port = search.key.destination_port;
-	if (search.failed && r->counted)
+	int found = search_port(r, index, from, count, address->has_forwards ? r->protocol_network & 0xff & ~COVERING : 0);
+
+	if (!found)
+		return 0;
+	if (r->counted)
 		discharge_port(r);
-	return search.failed;
+	/* Of what a global function returns the verifier knows nothing. */
+	return found == DROP_TABLE_FULL ? DROP_TABLE_FULL : DROP_NO_PORT;
 }
 
 /*

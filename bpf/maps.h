@@ -69,6 +69,7 @@ struct config {
 	__u32 static_mappings;	/* how many there are: nothing is looked for where there are none */
 	__u32 stands_down;	/* 1 = this node was cut off, and its slots may be others' by now; the agent takes it back */
 	__u64 returning_until;	/* the agent's own note, in the kernel's monotonic clock; the program does without */
+	__u64 port_key0, port_key1;	/* random, and this node's own: see port-hash.h */
 };
 
 struct node {

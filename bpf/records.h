@@ -7,7 +7,7 @@
  */
 #pragma once
 #include <linux/errno.h>
-#include "exhausted.h"
+#include "crowds.h"
 #include "limits.h"
 #include "maps.h"
 
@@ -98,7 +98,7 @@ static __always_inline void free_record(struct record *r, __u32 index)
 		bpf_map_delete_elem(&flows, &out);
 	bpf_map_delete_elem(&flows, &in);
 	if (holds_port(r))
-		forget_exhausted(r);
+		leave_crowd(&in);
 	if (r->counted)
 		discharge(r);
 	give_back(r, index);

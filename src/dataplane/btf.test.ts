@@ -56,6 +56,8 @@ test("arrays, 64-bit numbers and offsets lie where C puts them", () => {
     static_mappings: 3,
     stands_down: 0,
     returning_until: 0n,
+    port_key0: 2n ** 64n - 1n,
+    port_key1: 1n,
   };
   const encoded = config.encode(row);
   assert.equal(encoded.readBigUInt64LE(8), 2n ** 40n);

@@ -22,7 +22,7 @@ export const MAP_NAMES = [
   "session_log",
   "answer_limits",
   "endpoints",
-  "exhausted",
+  "crowds",
   "static_mappings",
   "stages",
   "dead_nodes",

@@ -15,6 +15,8 @@ export type ConfigRow = {
   static_mappings: number;
   stands_down: number;
   returning_until: bigint;
+  port_key0: bigint;
+  port_key1: bigint;
 };
 export type NodeRow = { address: number };
 export type SourceKeyRow = { prefix_bits: number; network: number; address: number };
@@ -130,6 +132,8 @@ export function codecsOf(layouts: Layouts): Codecs {
         "static_mappings",
         "stands_down",
         "returning_until",
+        "port_key0",
+        "port_key1",
       ]),
     ),
     node: structCodec(struct("node", ["address"])),

@@ -1,4 +1,5 @@
 /** The dataplane of the kernel: program, maps, attachment, guard and settings, made so and kept so. */
+import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { NattoError } from "../errors.ts";
@@ -21,6 +22,7 @@ import {
 import { type Codecs, readCodecs } from "./layouts.ts";
 import * as bpf from "./libbpf.ts";
 import { describeTakeover, ensurePinFolder, loadOnMaps } from "./pinned-maps.ts";
+import { ensurePortKey } from "./port-key.ts";
 import { type RestingRange, reconcileMaps } from "./reconcile-maps.ts";
 import { countSessionsIn, listSessions, listUsageRecords } from "./session-list.ts";
 import { openSessionEvents } from "./session-log.ts";
@@ -106,6 +108,7 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
         ...ensureGuard(config, roles),
         ...ensureSysctls(options.stateFolder, wantedSysctls([...roles.values(), AGAIN])),
         ...ensurePins(maps, options.pinFolder),
+        ...ensurePortKey(maps, codecs, randomBytes),
         ...ensureMaps(config),
         ...ensureSweeper(),
         ...ensureHeldPrograms(options.pinFolder, maps, (name) => object.programFd(name)),

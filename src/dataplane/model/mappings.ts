@@ -4,6 +4,8 @@
  */
 import type { Dependence, NatBehaviour } from "../../model/nat-behaviour.ts";
 import { hasLimits, isPortLimited } from "./limits.ts";
+import { portHash } from "./port-hash.ts";
+import { portsToTry } from "./port-order.ts";
 import { addRecord, changeRecord, recordAt, removeRecord } from "./records.ts";
 import {
   type AddressPort,
@@ -17,7 +19,6 @@ import {
   type Protocol,
   partOf,
   portsIn,
-  portsToTry,
   type SlotName,
   type State,
   type Tuple,
@@ -147,9 +148,12 @@ function findPort(
   if (!slot) return undefined;
   const range = portsIn(config.gateways.get(slot.gateway)!, slot, network, source);
   if (!range) return undefined;
-  return portsToTry(range, protocol, source, remote)
-    .map((port) => ({ address: slot.address, port }))
-    .find((candidate) => !isForwarded(config.staticMappings, protocol, candidate) && isFree(candidate));
+  const hash = () => portHash(config.portKey, network, source, remote);
+  for (const port of portsToTry(range, protocol, source.port, remote, hash)) {
+    const candidate = { address: slot.address, port };
+    if (!isForwarded(config.staticMappings, protocol, candidate) && isFree(candidate)) return candidate;
+  }
+  return undefined;
 }
 
 /** One child of a mapping or permission is gone at `now` (ms). The last takes its parent along, unless its port has to rest. */

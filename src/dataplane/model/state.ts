@@ -10,11 +10,12 @@ import type { Dependence, NatBehaviour } from "../../model/nat-behaviour.ts";
 import type { NodeConfig } from "../../model/node-config.ts";
 import { NOBODY } from "../../model/placement.ts";
 import { slotRoles } from "../../model/slot-roles.ts";
-import { FIRST_PORT, inboundSlot, mix32, type PortRange, slotPorts } from "../../model/slots.ts";
+import { inboundSlot, type PortRange, slotPorts } from "../../model/slots.ts";
 import { staticAddresses } from "../../model/static-mappings.ts";
 import { type Contact, NO_CONTACT } from "./contact.ts";
 import type { Datagram } from "./fragments.ts";
 import type { Waiting } from "./held-fragments.ts";
+import { NO_PORT_KEY, type PortKey } from "./port-hash.ts";
 import { type StaticMappings, staticMappings } from "./static-mappings.ts";
 
 /** The names of all counters. */
@@ -109,6 +110,8 @@ export interface ModelConfig {
   readonly address: number;
   readonly vxlanPort: number;
   readonly programmed: boolean;
+  /** This node's own: see port-hash.ts. */
+  readonly portKey: PortKey;
   /** How many sessions and mappings there may be in all. */
   readonly maxRecords: number;
   /** Addresses of the other nodes. */
@@ -129,6 +132,7 @@ export function modelConfig(
   node: string,
   maxRecords: number,
   dead: ReadonlySet<number> = new Set(),
+  portKey: PortKey = NO_PORT_KEY,
 ): ModelConfig {
   const peers = new Map(spec.peers.map((peer) => [peer.name, address(peer.address)]));
   const ownerOf = (name: string | undefined): Owner => {
@@ -167,6 +171,7 @@ export function modelConfig(
     address: address(spec.node.address),
     vxlanPort: spec.vxlan.port,
     programmed: true,
+    portKey,
     maxRecords,
     peers: new Set(peers.values()),
     dead,
@@ -226,30 +231,6 @@ export function placeOfSlot(config: ModelConfig, slot: SlotName): SlotPlace | un
 /** Whether a slot's ports are this node's, so that its sessions in them count. */
 export function holdsSlot(config: ModelConfig, slot: SlotName): boolean {
   return placeOfSlot(config, slot)?.holder.kind === "self";
-}
-
-/** A prime that divides no number of ports a slot can have, so that its multiples reach all of them. */
-const PORT_STRIDE = 39869;
-
-/**
- * Ports of a slot in the order in which they are tried for a mapping of an endpoint toward `remote`, of which only that is given on which the
- * mapping depends: first the image of its source port, then all in strides from a place that the hash of both names, wrapping within the range.
- * UDP whose mapping depends on the remote begins with the latter: it must not look as if it did not, only because ports are plenty.
- */
-export function portsToTry(
-  { first, last }: PortRange,
-  protocol: Protocol,
-  { address, port }: AddressPort,
-  remote: AddressPort,
-): readonly number[] {
-  const count = last - first + 1;
-  const hash = mix32(mix32(mix32(mix32(address) ^ port) ^ remote.address) ^ remote.port);
-  const strides = Array.from(
-    { length: count },
-    (_, i) => first + (((hash % count) + i * PORT_STRIDE) % count),
-  );
-  if (protocol === "udp" && remote.address !== 0) return strides;
-  return [first + (((port - FIRST_PORT + 65536) % 65536) % count), ...strides];
 }
 
 /** A packet's flow, as the packet shows it. ICMP echo has the identifier as the endpoint's port and 0 as the remote's. */

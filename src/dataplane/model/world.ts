@@ -10,6 +10,7 @@ import type { SlotMove } from "../../model/placement.ts";
 import type { SessionLogging } from "../../model/session-logging.ts";
 import { FABRIC_NETWORK, inboundSlot, slotsPerAddress } from "../../model/slots.ts";
 import { type StaticConfig, staticAddresses } from "../../model/static-mappings.ts";
+import type { PortKey } from "./port-hash.ts";
 import {
   gatewayOfSource,
   type ModelConfig,
@@ -41,6 +42,8 @@ export const PLAN = {
   prohibitedRemotes: "198.51.102.0",
 } as const;
 
+/** The key of every node of a world: the words of SipHash's own example. */
+export const PORT_KEY: PortKey = [0x0706050403020100n, 0x0f0e0d0c0b0a0908n];
 export const VXLAN_PORT = 4789;
 /** Largest IP packet on every interface. */
 export const MTU = 1500;
@@ -172,7 +175,8 @@ export function configOf(world: World, nodeIndex: number): ModelConfig {
   const dead = new Set(
     (world.dead ?? []).flatMap((n) => (n === nodeIndex ? [] : (world.nodes[n]?.address ?? []))),
   );
-  return modelConfig(nodeConfigOf(world, nodeIndex), world.nodes[nodeIndex]!.name, world.maxRecords, dead);
+  const { name } = world.nodes[nodeIndex]!;
+  return modelConfig(nodeConfigOf(world, nodeIndex), name, world.maxRecords, dead, PORT_KEY);
 }
 
 /** A source port that endpoints like. */

@@ -21,7 +21,7 @@ import {
 import { type Codecs, readCodecs } from "../layouts.ts";
 import * as bpf from "../libbpf.ts";
 import type { Counter, PairEnd, Role } from "../model/state.ts";
-import { INTERFACE, MAC, nodeConfigOf, PLAN, type World } from "../model/world.ts";
+import { INTERFACE, MAC, nodeConfigOf, PLAN, PORT_KEY, type World } from "../model/world.ts";
 import { ensurePinFolder, loadOnMaps } from "../pinned-maps.ts";
 import { reconcileMaps } from "../reconcile-maps.ts";
 import { readSessionRows } from "../session-list.ts";
@@ -133,7 +133,9 @@ export function loadProgram(sandbox: Sandbox, maxRecords: number): ProgramUnderT
     reset(world, node) {
       clearFlows(maps, codecs);
       setLocalAddress(world.nodes[node]!.address);
-      writeConfig(maps, codecs, { ...readConfig(maps, codecs), clock_offset: 0n, stands_down: 0 });
+      const [port_key0, port_key1] = PORT_KEY;
+      const config = readConfig(maps, codecs);
+      writeConfig(maps, codecs, { ...config, clock_offset: 0n, stands_down: 0, port_key0, port_key1 });
       reprogram(world, node);
       const known = 1 + Math.max(0, ...readNodes(maps).keys());
       writeArray(maps.contacts, 0, Buffer.alloc(maps.contacts.info.valueSize * known));
@@ -165,7 +167,7 @@ function clearFlows(maps: KernelMaps, codecs: Codecs): void {
   for (const { fd, info } of [
     maps.flows,
     maps.endpoints,
-    maps.exhausted,
+    maps.crowds,
     maps.datagrams,
     maps.waiting,
     maps.held_fragments,
