@@ -46,6 +46,11 @@ function layOutNode(): void {
   ]);
 }
 
+interface Opening {
+  readonly spread: Spread;
+  frame(round: number): Buffer;
+}
+
 interface Case {
   readonly name: string;
   readonly role: "inside" | "outside";
@@ -56,7 +61,7 @@ interface Case {
   /** What becomes of the packets. Default: they are sent on. */
   readonly verdict?: number;
   /** Sent before each round, to make sessions. */
-  readonly opening?: { readonly spread: Spread; frame(round: number): Buffer };
+  readonly openings?: readonly Opening[];
 }
 
 const PORTS_PER_SLOT = 9216;
@@ -66,27 +71,32 @@ const REMOTE = "198.51.100.1";
 let nextEndpoint = 0;
 const freshEndpoint = () => `10.0.${++nextEndpoint >> 8}.${nextEndpoint & 255}`;
 
-/** Two endpoints whose flows share a slot; another address for each, so that no case meets the other's flows. */
-function neighbours(): readonly [string, string] {
+/** Three endpoints whose flows share a slot; others for each case, so that none meets the others' flows. */
+function neighbours(): readonly [string, string, string] {
   const first = freshEndpoint();
   const slotOf = (endpoint: string) => outboundSlotOf(endpoint, ["203.0.113.0"], PORTS_PER_SLOT).slot;
-  for (;;) {
-    const other = freshEndpoint();
-    if (slotOf(other) === slotOf(first)) return [first, other];
-  }
+  const another = (): string => {
+    const endpoint = freshEndpoint();
+    return slotOf(endpoint) === slotOf(first) ? endpoint : another();
+  };
+  return [first, another(), another()];
 }
 
-/** New flows of an endpoint while others hold so many of its slot's ports toward the same remote, another one in each round. */
-function crowded(name: string, taken: number, repeat: number, verdict: number): Case {
-  const [holder, comer] = neighbours();
-  const remote = (round: number) => `198.51.${100 + (taken % 100)}.${1 + round}`;
+/**
+ * New flows of an endpoint while others hold so many of its slot's ports toward the same remote, another one in each round. `earlier` flows have looked
+ * for a port where they were taken.
+ */
+function crowded(name: string, taken: number, earlier: number, repeat: number, verdict: number): Case {
+  const [holder, pioneer, comer] = neighbours();
+  const remote = (round: number) => `198.51.${100 + ((taken + earlier) % 100)}.${1 + round}`;
+  const opening = (endpoint: string, flows: number): Opening => ({
+    frame: (round) => frameOf("tcp", endpoint, remote(round), SYN),
+    spread: { sources: flows, destinations: 1 },
+  });
   return {
     name,
     role: "inside",
-    opening: {
-      frame: (round) => frameOf("tcp", holder, remote(round), SYN),
-      spread: { sources: taken, destinations: 1 },
-    },
+    openings: [opening(holder, taken - earlier), ...(earlier ? [opening(pioneer, earlier)] : [])],
     frame: (round) => frameOf("tcp", comer, remote(round), SYN),
     spread: { sources: repeat, destinations: 1 },
     repeat,
@@ -100,10 +110,12 @@ const established = (protocol: "tcp" | "udp", flows: number): Case => ({
   frame: () => frameOf(protocol, "10.0.255.1", REMOTE, ACK),
   spread: { sources: Math.min(flows, 1000), destinations: Math.ceil(flows / 1000) },
   repeat: 1_000_000,
-  opening: {
-    frame: () => frameOf(protocol, "10.0.255.1", REMOTE, SYN),
-    spread: { sources: Math.min(flows, 1000), destinations: Math.ceil(flows / 1000) },
-  },
+  openings: [
+    {
+      frame: () => frameOf(protocol, "10.0.255.1", REMOTE, SYN),
+      spread: { sources: Math.min(flows, 1000), destinations: Math.ceil(flows / 1000) },
+    },
+  ],
 });
 const CASES: readonly Case[] = [
   established("tcp", 1),
@@ -132,8 +144,22 @@ const CASES: readonly Case[] = [
     spread: { sources: 1000, destinations: 1 },
     repeat: 1000,
   },
-  crowded("new TCP flow where 99 % of the ports are taken", Math.floor(PORTS_PER_SLOT * 0.99), 40, REDIRECT),
-  crowded("new TCP flow where no port is left, refused", PORTS_PER_SLOT, 20_000, DROP),
+  crowded(
+    "new TCP flow where 10 % of the ports are taken",
+    Math.floor(PORTS_PER_SLOT * 0.1),
+    0,
+    40,
+    REDIRECT,
+  ),
+  crowded(
+    "new TCP flow where 99 % of the ports are taken",
+    Math.floor(PORTS_PER_SLOT * 0.99),
+    40,
+    40,
+    REDIRECT,
+  ),
+  crowded("the same, the first 40 that meet those ports", Math.floor(PORTS_PER_SLOT * 0.99), 0, 40, REDIRECT),
+  crowded("new TCP flow where no port is left, refused", PORTS_PER_SLOT, 0, 20_000, DROP),
 ];
 
 /** With the limits that a gateway has by default, but for the rate. */
@@ -148,10 +174,12 @@ const LIMITED: readonly Case[] = [
   {
     name: "new TCP flow beyond a limit, refused",
     role: "inside",
-    opening: {
-      frame: () => frameOf("tcp", "10.0.255.2", REMOTE, SYN),
-      spread: { sources: 1, destinations: 16_384 },
-    },
+    openings: [
+      {
+        frame: () => frameOf("tcp", "10.0.255.2", REMOTE, SYN),
+        spread: { sources: 1, destinations: 16_384 },
+      },
+    ],
     frame: () => frameOf("tcp", "10.0.255.2", "198.51.100.2", SYN),
     spread: { sources: 1, destinations: 20_000 },
     repeat: 20_000,
@@ -170,9 +198,8 @@ async function measurePackets(cases: readonly Case[], limits: NatBehaviour["limi
     const ifindex = bpf.interfaceIndex(c.role)!;
     bench.setTarget(object.programFd(`natto_${c.role}`));
     const samples = Array.from({ length: ROUNDS }, (_, round) => {
-      if (c.opening) {
-        const { spread } = c.opening;
-        bench.setFrame(c.opening.frame(round), spread);
+      for (const { frame, spread } of c.openings ?? []) {
+        bench.setFrame(frame(round), spread);
         bench.nanoseconds("target", ifindex, spread.sources * spread.destinations, REDIRECT);
       }
       bench.setFrame(c.frame(round), c.spread);

@@ -13,43 +13,30 @@
 #define CROWD_WORDS (CROWD_PORTS / 64)
 #define CROWD_TRUST_NS 1000000000ULL	/* 1 s */
 
-struct crowd_key {
-	__be32 public_address;
-	__be32 remote_address;	/* and the port: as in the inbound entries */
-	__be16 remote_port;
-	__u8 protocol;
-	__u8 number;		/* of the 1024 ports, counted from FIRST_PORT on */
-};
-
 struct crowd {
 	__u64 taken[CROWD_WORDS];	/* a bit for each port */
 	__u64 begun;		/* when it was begun with nothing known */
 	__u64 full;		/* a bit for each word that is all ones */
 };
 
+/* The key is that of the inbound entry of the crowd's first port. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
-	__type(key, struct crowd_key);
+	__type(key, struct flow_key);
 	__type(value, struct crowd);
 } crowds SEC(".maps");
 
-static __always_inline struct crowd_key crowd_of(const struct flow_key *inbound, __u32 offset)
+static __always_inline __be16 first_of_crowd(__u32 offset)
 {
-	return (struct crowd_key){
-		.public_address = inbound->destination,
-		.remote_address = inbound->source,
-		.remote_port = inbound->source_port,
-		.protocol = inbound->protocol_network & 0xff,
-		.number = offset / CROWD_PORTS,
-	};
+	return bpf_htons(FIRST_PORT + offset / CROWD_PORTS * CROWD_PORTS);
 }
 
 /* Too large for the stack. */
 static const struct crowd NOTHING_KNOWN;
 
 /* A crowd that is there or begins now. */
-static __noinline struct crowd *ensure_crowd(const struct crowd_key *key)
+static __noinline struct crowd *ensure_crowd(const struct flow_key *key)
 {
 	struct crowd *c = bpf_map_lookup_elem(&crowds, key);
 
@@ -133,7 +120,10 @@ static __always_inline void note_taken(struct crowd *c, __u32 offset)
 static __noinline void leave_crowd(const struct flow_key *inbound)
 {
 	__u32 offset = bpf_ntohs(inbound->destination_port) - FIRST_PORT;
-	struct crowd_key key = crowd_of(inbound, offset);
+	struct flow_key key = *inbound;
+
+	key.destination_port = first_of_crowd(offset);
+
 	struct crowd *c = bpf_map_lookup_elem(&crowds, &key);
 
 	if (c)

@@ -66,15 +66,17 @@ static long try_next(__u32 unused, struct port_search *s)
 		return 0;
 	}
 
-	struct crowd_key key = crowd_of(&s->key, s->at);
-	struct crowd *c = ensure_crowd(&key);
 	__u32 offset = s->at;
+
+	s->key.destination_port = first_of_crowd(offset);
+
+	struct crowd *c = ensure_crowd(&s->key);
 
 	if (c) {
 		if (s->doubts)
 			doubt(c);
 		offset = first_unknown(c, offset);
-		if (offset >= s->end || offset / CROWD_PORTS != key.number) {
+		if (offset >= s->end || offset / CROWD_PORTS != s->at / CROWD_PORTS) {
 			s->at = offset;
 			return 0;
 		}
@@ -82,8 +84,10 @@ static long try_next(__u32 unused, struct port_search *s)
 	s->at = offset + 1;
 	if (is_reserved(s, offset))
 		return 0;
+	s->key.destination_port = bpf_htons(FIRST_PORT + offset);
 
-	long error = take(s, offset);
+	/* What is not known yet is mostly taken; a look is cheaper than an attempt, which locks. */
+	long error = bpf_map_lookup_elem(&flows, &s->key) ? -EEXIST : take(s, offset);
 
 	if (c && (!error || error == -EEXIST)) {
 		note_taken(c, offset);
