@@ -26,6 +26,7 @@ import { ensurePortKey } from "./port-key.ts";
 import { type RestingRange, reconcileMaps } from "./reconcile-maps.ts";
 import { countSessionsIn, listSessions, listUsageRecords } from "./session-list.ts";
 import { openSessionEvents } from "./session-log.ts";
+import { ensureStages } from "./stages.ts";
 import { ensureSysctls, restoreSysctls, wantedSysctls } from "./sysctls.ts";
 
 const OBJECT_PATH = join(import.meta.dirname, "../../build/natto.bpf.o");
@@ -111,6 +112,7 @@ export function openDataplane(options: DataplaneOptions): Dataplane {
         ...ensurePortKey(maps, codecs, randomBytes),
         ...ensureMaps(config),
         ...ensureSweeper(),
+        ...ensureStages(maps, (name) => object.programFd(name)),
         ...ensureHeldPrograms(options.pinFolder, maps, (name) => object.programFd(name)),
         ...ensureAttached(options.pinFolder, roles, (role) => object.programFd(`natto_${role}`)),
       ];

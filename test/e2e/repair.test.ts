@@ -108,6 +108,14 @@ test("Entries that are deleted from or changed in the maps are put back, and the
     async () => isDeepStrictEqual(pinnedEntries(lab, NODE, "slots"), slots),
     /True +\S+ +Drift .*slots/,
   );
+  const stage = ["pinned", pin(lab, "stages"), "key", "hex", ...bytes("00000000")];
+  await damageIsRepaired(
+    lab,
+    "the first stage",
+    () => bpftool(lab, "map", "delete", ...stage),
+    async () => (await lab.exec(NODE, ["bpftool", "map", "lookup", ...stage])).code === 0,
+    /True +\S+ +Drift .*stages: natto_inward/,
+  );
 });
 
 test("A program that is detached by hand, and a link whose pin is removed, are attached again.", async () => {
