@@ -19,8 +19,8 @@ import type { Placement } from "../../src/model/placement.ts";
 import { outboundSlotOf } from "../../src/model/slots.ts";
 import {
   assertNothingLost,
-  gatewayYaml,
   hostsOf,
+  LONG_STORY_GATEWAYS,
   leavesNothing,
   nothingFor,
   PATIENCE_MS,
@@ -56,11 +56,8 @@ const RATE = 10;
 /** Generous where other work on the machine makes Natto late; a loss at any other time is a violation. */
 const ALLOWANCE: Allowance = { crossing: 2_000, own: 12_000, returning: 6_000, inexactness: 500 };
 
-/** Each endpoint begins five flows a second, all from a slot of 1,024 ports: they must rest before the ports are used up. */
-const GATEWAYS = [{ name: "web", yaml: gatewayYaml("web", "10.0.0.0/24", 1, "  timeouts: {udp: 60}\n") }];
-
 const cloud = useCloud("chaos", {
-  gateways: GATEWAYS,
+  gateways: LONG_STORY_GATEWAYS,
   nodes: 4,
   endpoints: 6,
   routing: "bgp",

@@ -71,6 +71,11 @@ spec:
 ${more}`;
 }
 
+/** For long stories: whoever is probed begins five UDP flows a second, all from a slot of 1,024 ports, so they must soon rest. */
+export const LONG_STORY_GATEWAYS = [
+  { name: "web", yaml: gatewayYaml("web", "10.0.0.0/24", 1, "  timeouts: {udp: 60}\n") },
+];
+
 export interface CloudOptions extends Omit<NatCloudOptions, "name"> {
   /** What is declared when the nodes have registered. Default: gateway `web` for all endpoints. */
   readonly gateways?: readonly { readonly name: string; readonly yaml: string }[];

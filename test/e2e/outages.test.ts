@@ -17,6 +17,7 @@ import {
   gatewayYaml,
   hostsOf,
   killHard,
+  LONG_STORY_GATEWAYS,
   leavesNothing,
   loseStore,
   nodeFolders,
@@ -35,7 +36,7 @@ import {
 const SECONDS = Number(process.env.NATTO_OUTAGE_SECONDS ?? 8);
 const BOOTED = "node2";
 
-const cloud = useCloud("outages", { endpoints: 6, control: "clusters" });
+const cloud = useCloud("outages", { endpoints: 6, control: "clusters", gateways: LONG_STORY_GATEWAYS });
 
 /** Every host that runs an agent or a server of Consul. */
 async function consulHosts(lab: Lab): Promise<readonly string[]> {
