@@ -159,7 +159,8 @@ export async function startAgentLoops(parts: AgentParts): Promise<AgentLoops> {
     return { node, cell, address, version, draining, ttlSeconds: ttlSeconds(), checks };
   });
   const startBeating = (): Heartbeat => {
-    const facts = () => ({ node, cell, peersAlive: prober.alive() });
+    const membership = registration ? ({ membership: "consul" } as const) : {};
+    const facts = () => ({ node, cell, peersAlive: prober.alive(), ...membership });
     // Where something else says that the agent lives, the Lease only carries what it sees of its peers.
     const intervalMs = () => (registration ? CONSUL_LEASE_INTERVAL_MS : heartbeatIntervalMs(ttlSeconds()));
     return startHeartbeat({ store, logger, onOutcome: contact.note, facts, intervalMs, clock, random });

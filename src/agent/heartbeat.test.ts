@@ -27,6 +27,11 @@ test("the first lease is number 1, and each one after it counts on from what is 
   assert.equal(second.metadata.resourceVersion, "7");
 });
 
+test("the lease says where else the agent registers, if it does", () => {
+  assert.equal(nextLease(undefined, { ...FACTS, membership: "consul" }, 0).spec.membership, "consul");
+  assert.ok(!("membership" in nextLease(undefined, FACTS, 0).spec));
+});
+
 test("the lease is renewed again and again, with the peers of the moment, and its number never goes back", async () => {
   const store = openMemoryStore();
   let peersAlive: string[] = [];

@@ -27,6 +27,8 @@ export interface HeartbeatFacts {
   readonly node: string;
   readonly cell: string;
   readonly peersAlive: readonly string[];
+  /** Where else the agent says that it lives; undefined: nowhere. */
+  readonly membership?: Lease["spec"]["membership"];
 }
 
 /** The next Lease after the one that is stored. `now` is epoch ms. Pure. */
@@ -40,6 +42,7 @@ export function nextLease(stored: Lease | undefined, facts: HeartbeatFacts, now:
       renewals: (stored?.spec.renewals ?? 0) + 1,
       renewedAt: new Date(now).toISOString(),
       peersAlive: [...facts.peersAlive].sort(),
+      ...(facts.membership ? { membership: facts.membership } : {}),
     },
   });
 }

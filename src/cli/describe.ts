@@ -62,8 +62,11 @@ function factsOf(object: AnyObject, related: Related, now: number): Facts {
       return { ...identity(object, now), regarding: formatReference(regarding), ...spec };
     }
     case "Epoch":
-    case "Lease":
       return { ...identity(object, now), ...object.spec };
+    case "Lease": {
+      const { membership, ...spec } = object.spec;
+      return { ...identity(object, now), ...spec, ...(membership && { membership }) };
+    }
   }
 }
 

@@ -9,7 +9,7 @@ import { startTaskLoop } from "../task-loop.ts";
 import { healthSchema, type Instance, instancesOf, judgeCatalogue } from "./consul-catalog.ts";
 import { type ConsulNews, openConsulClient } from "./consul-client.ts";
 import type { ConsulSettings } from "./consul-settings.ts";
-import { CONSUL_LEASE_INTERVAL_MS } from "./consul-tuning.ts";
+import { CONSUL_LEASE_SILENCE_MS } from "./consul-tuning.ts";
 import { isSilent, type Observations } from "./judgement.ts";
 import { observeLeases } from "./lease-observer.ts";
 import { announceMembers } from "./members-announcer.ts";
@@ -27,8 +27,6 @@ export interface ConsulMembershipOptions {
   readonly random?: () => number;
 }
 
-/** A word that was not renewed for so long does not count any more. */
-const WORD_MS = 3 * CONSUL_LEASE_INTERVAL_MS;
 const SETTLING_MS = { outage: 10_000, loss: 120_000 };
 
 /** Follows Consul at once; see `Membership.ready` for when it has heard anything. Throws `Environment` for files it cannot read. */
@@ -39,7 +37,7 @@ export function openConsulMembership(
 ): Membership {
   const { clock = SYSTEM_CLOCK, tickMs = 100, settlingMs = SETTLING_MS, random = Math.random } = options;
   const client = openConsulClient(settings, { clock, random });
-  const leases = observeLeases(store, { clock, tickMs, silenceMs: () => WORD_MS });
+  const leases = observeLeases(store, { clock, tickMs, silenceMs: () => CONSUL_LEASE_SILENCE_MS });
   const announcer = announceMembers();
   const ending = new AbortController();
   let instances: readonly Instance[] | undefined;
@@ -67,7 +65,7 @@ export function openConsulMembership(
     const now = clock.elapsed();
     const isHeard = (node: string): boolean => {
       const observation = observations.get(node);
-      return observation !== undefined && !isSilent(observation, WORD_MS, now);
+      return observation !== undefined && !isSilent(observation, CONSUL_LEASE_SILENCE_MS, now);
     };
     return judgeCatalogue({ instances, observations, isHeard, settling: now < settledAt });
   };

@@ -9,18 +9,24 @@ export function lease(
   renewals: number,
   peersAlive: readonly string[] = [],
   cell = "c1",
+  membership?: "consul",
 ): Lease {
   return leaseSchema.parse({
     apiVersion: API_VERSION,
     kind: "Lease",
     metadata: { name },
-    spec: { cell, renewals, renewedAt: "", peersAlive },
+    spec: { cell, renewals, renewedAt: "", peersAlive, membership },
   });
 }
 
 /** Renews the Lease of a node in the store, or makes it. */
-export async function beat(store: Store, name: string, peersAlive: readonly string[] = []): Promise<void> {
+export async function beat(
+  store: Store,
+  name: string,
+  peersAlive: readonly string[] = [],
+  membership?: "consul",
+): Promise<void> {
   const stored = await store.get({ kind: "Lease", name });
-  const draft = lease(name, (stored?.spec.renewals ?? 0) + 1, peersAlive);
+  const draft = lease(name, (stored?.spec.renewals ?? 0) + 1, peersAlive, "c1", membership);
   await (stored ? store.update<"Lease">(draft) : store.create<"Lease">(draft));
 }

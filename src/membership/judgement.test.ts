@@ -65,7 +65,7 @@ test("each cell has its own time to live", () => {
     ["n1", beaten(0)],
     ["n2", beaten(0, [], "slow")],
   ]);
-  const members = judge(observations, (cell) => (cell === "slow" ? 60_000 : TTL), 10_000);
+  const members = judge(observations, ({ cell }) => (cell === "slow" ? 60_000 : TTL), 10_000);
   assert.deepEqual([...members.values()], ["gone", "alive"]);
 });
 

@@ -8,6 +8,8 @@ import type { MemberState, Members } from "./membership.ts";
 /** What is known of the heartbeat of one node. */
 export interface Observation {
   readonly cell: string;
+  /** Where else its agent says that it lives, and so renews its Lease seldom; undefined: nowhere. */
+  readonly membership?: Lease["spec"]["membership"];
   readonly renewals: number;
   /** Its peers whose dataplane answers it. */
   readonly peersAlive: readonly string[];
@@ -19,6 +21,9 @@ export interface Observation {
 
 export type Observations = ReadonlyMap<string, Observation>;
 
+/** For how long the heartbeat of this node may be silent, in milliseconds. */
+export type TtlMsOf = (observation: Observation) => number;
+
 /**
  * What is known after a look at a Lease. The first sight of a Lease that was there before the observer (`atStart`) is no
  * heartbeat: it may be years old.
@@ -29,10 +34,11 @@ export function observe(
   now: number,
   atStart: boolean,
 ): Observation {
-  const { cell, renewals, peersAlive } = lease.spec;
+  const { cell, membership, renewals, peersAlive } = lease.spec;
   const beats = before ? before.renewals !== renewals : !atStart;
   return {
     cell,
+    membership,
     renewals,
     peersAlive,
     since: before?.since ?? now,
@@ -49,11 +55,11 @@ export function isSilent({ since, beatAt }: Observation, ttlMs: number, now: num
  * The members: alive are those who have been seen to beat within their cell's time to live; gone are those who were silent for that
  * long and whom no peer that is alive sees; the others are unmanaged.
  */
-export function judge(observations: Observations, ttlMsOf: (cell: string) => number, now: number): Members {
+export function judge(observations: Observations, ttlMsOf: TtlMsOf, now: number): Members {
   const members = new Map<string, MemberState>();
   const silent = new Set<string>();
   for (const [node, observation] of observations) {
-    const isQuiet = isSilent(observation, ttlMsOf(observation.cell), now);
+    const isQuiet = isSilent(observation, ttlMsOf(observation), now);
     if (isQuiet) silent.add(node);
     members.set(node, isQuiet ? "gone" : observation.beatAt === undefined ? "unmanaged" : "alive");
   }
@@ -86,13 +92,13 @@ export function seenByPeers(
  */
 export function excuse(
   observations: Observations,
-  ttlMsOf: (cell: string) => number,
+  ttlMsOf: TtlMsOf,
   from: number,
   to: number,
 ): Map<string, Observation> {
   return new Map(
     [...observations].map(([node, observation]) => {
-      if (isSilent(observation, ttlMsOf(observation.cell), from)) return [node, observation];
+      if (isSilent(observation, ttlMsOf(observation), from)) return [node, observation];
       return [node, { ...observation, since: to, beatAt: observation.beatAt === undefined ? undefined : to }];
     }),
   );

@@ -6,20 +6,20 @@ import { type Clock, SYSTEM_CLOCK } from "../clock.ts";
 import type { Cell } from "../model/cell.ts";
 import { openMirror } from "../store/mirror.ts";
 import type { Store } from "../store/store.ts";
-import { excuse, isSilent, type Observation, type Observations, observe } from "./judgement.ts";
+import { excuse, isSilent, type Observation, type Observations, observe, type TtlMsOf } from "./judgement.ts";
 
 export interface LeaseObserverOptions {
   readonly clock?: Clock;
   /** How often `look` is called, in milliseconds. */
   readonly tickMs: number;
   /** For how long the heartbeat of a node of this cell may be silent, in milliseconds. */
-  readonly silenceMs: (cell: Cell | undefined) => number;
+  readonly silenceMs: (cell: Cell | undefined, node: Pick<Observation, "membership">) => number;
 }
 
 export interface LeaseObserver {
   /** What is known by now; undefined while nothing can be heard. */
   look(): Observations | undefined;
-  silenceMsOf(cell: string): number;
+  readonly silenceMsOf: TtlMsOf;
   /** Why the store cannot be heard; undefined while it can. */
   trouble(): string | undefined;
   close(): Promise<void>;
@@ -38,7 +38,7 @@ export function observeLeases(store: Store, options: LeaseObserverOptions): Leas
   let started = false;
   let blind = false;
 
-  const silenceMsOf = (name: string): number => silenceMs(cells.get(name));
+  const silenceMsOf: TtlMsOf = (node) => silenceMs(cells.get(node.cell), node);
 
   leases.onChange((change) => {
     if (change.type === "STATE" || change.type === "DELETED") return;
@@ -71,10 +71,10 @@ export function observeLeases(store: Store, options: LeaseObserverOptions): Leas
 function forgetDeleted(
   observations: Map<string, Observation>,
   exists: (node: string) => boolean,
-  silenceMsOf: (cell: string) => number,
+  silenceMsOf: TtlMsOf,
   now: number,
 ): void {
   for (const [node, observation] of observations) {
-    if (!exists(node) && isSilent(observation, silenceMsOf(observation.cell), now)) observations.delete(node);
+    if (!exists(node) && isSilent(observation, silenceMsOf(observation), now)) observations.delete(node);
   }
 }

@@ -19,7 +19,10 @@ export interface Membership {
   ready(): boolean;
   /** The members now; changes, also of `ready` and `trouble`, are announced by `onChange`. */
   current(): Members;
-  /** Why `current` may be old: its source cannot be reached. The last judgement stands. Undefined while it is followed. */
+  /**
+   * Why `current` may be old, and what to do: its source cannot be reached, so that the last judgement stands, or agents register elsewhere.
+   * Undefined while all is followed.
+   */
   trouble(): string | undefined;
   /** Calls back after each change, until the returned function is called. */
   onChange(listener: () => void): () => void;

@@ -43,7 +43,8 @@ async function open(t: TestContext, store: Store = openMemoryStore()) {
       for (let left = ms; left > 0; left -= 500) await advance(Math.min(500, left));
     },
     jump: advance,
-    beat: (name: string, peersAlive: string[] = []) => beat(store, name, peersAlive),
+    beat: (name: string, peersAlive: string[] = [], membership?: "consul") =>
+      beat(store, name, peersAlive, membership),
   };
 }
 
@@ -147,4 +148,36 @@ test("a lease that is deleted by hand is no death: the node is heard for its tim
   assert.equal(membership.current().get("n1"), "alive");
   await pass(2_000);
   await until(() => !membership.current().has("n1"), "n1 is forgotten");
+});
+
+test("a node whose agent registers with Consul is judged by its slower Lease, and the mismatch is told until it ends", async (t) => {
+  const { membership, beat, pass } = await open(t);
+  await until(() => membership.ready(), "the leases are read");
+  await beat("n1", [], "consul");
+  await beat("n2", ["n1"]);
+  const isHeard = (node: string) => membership.current().get(node) === "alive";
+  await until(() => isHeard("n1") && isHeard("n2"), "both are alive");
+  assert.match(
+    membership.trouble() ?? "",
+    /^1 of 2 nodes register with Consul \(n1\), .*start the controllers with --membership consul:/,
+  );
+  await pass(3_000);
+  await until(() => membership.current().get("n2") === "gone", "n2 is gone");
+  assert.equal(membership.current().get("n1"), "alive", "it renews its Lease only every ten seconds");
+  await pass(26_500);
+  assert.equal(membership.current().get("n1"), "alive");
+  await pass(500);
+  await until(() => membership.current().get("n1") === "gone", "n1 is gone");
+  assert.equal(membership.trouble(), undefined, "nobody who is heard registers elsewhere");
+});
+
+test("the mismatch ends when the agent is started anew without Consul, and the node is judged as the others again", async (t) => {
+  const { membership, beat, pass } = await open(t);
+  await until(() => membership.ready(), "the leases are read");
+  await beat("n1", [], "consul");
+  await until(() => membership.trouble() !== undefined, "the mismatch is told");
+  await beat("n1");
+  await until(() => membership.trouble() === undefined, "it has ended");
+  await pass(3_000);
+  await until(() => membership.current().get("n1") === "gone", "n1 is gone");
 });

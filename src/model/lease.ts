@@ -16,6 +16,8 @@ export const leaseSchema = objectSchema(
     renewedAt: z.string(),
     /** Peers whose dataplane answers this node's probes, whether their agent runs or not. */
     peersAlive: z.array(nameField).default([]),
+    /** Where else the agent says that it lives. `consul`: this Lease is renewed seldom, its silence says little. Left out: nowhere. */
+    membership: z.literal("consul").optional(),
   }),
   z.strictObject({}),
 );

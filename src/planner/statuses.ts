@@ -263,8 +263,8 @@ function followedCondition(trouble: string | undefined, observedGeneration: numb
   return {
     type: MEMBERSHIP_FOLLOWED,
     status: trouble === undefined ? "True" : "False",
-    reason: trouble === undefined ? "Followed" : "SourceAway",
-    message: trouble === undefined ? "" : `what was known last of the nodes stands: ${trouble}`,
+    reason: trouble === undefined ? "Followed" : "MayBeOld",
+    message: trouble === undefined ? "" : `what is known of the nodes may be old: ${trouble}`,
     observedGeneration,
   };
 }
