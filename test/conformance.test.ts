@@ -1,4 +1,4 @@
-/** Whether docs/conformance.md keeps its word: every requirement has its row, and the tests that it names exist. */
+/** Whether docs/conformance.md keeps its word: every requirement and every program has its row, and the tests that it names exist. */
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -24,6 +24,17 @@ const REQUIREMENTS: Readonly<Record<string, readonly string[]>> = {
   "RFC 5508: ICMP": upTo(11),
   "RFC 6888: carrier-grade NAT": upTo(15),
   "RFC 7857: updates": ["2.1", "2.2", ...upTo(13).slice(2)],
+  "Real programs": [
+    "DNS",
+    "HTTP/1.1",
+    "HTTP/2",
+    "WebSocket",
+    "TCP keep-alive",
+    "traceroute",
+    "iperf3",
+    "FTP",
+    "DTLS",
+  ],
 };
 
 /** The titles of all tests, as they stand in the source; what is computed in them is `…`. */
@@ -38,7 +49,7 @@ function testTitles(): ReadonlySet<string> {
   return new Set(titles);
 }
 
-test("every requirement of every RFC has a row, in order", () => {
+test("every requirement of every RFC and every program has a row, in order", () => {
   const numbers = [...SECTIONS].map(([heading, rows]) => [heading, rows.map((cells) => cells[1])]);
   assert.deepEqual(Object.fromEntries(numbers), REQUIREMENTS);
 });
