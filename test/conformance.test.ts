@@ -31,6 +31,7 @@ const REQUIREMENTS: Readonly<Record<string, readonly string[]>> = {
     "WebSocket",
     "TCP keep-alive",
     "traceroute",
+    "tracepath",
     "iperf3",
     "FTP",
     "DTLS",

@@ -253,7 +253,7 @@ test("Secure datagrams (DTLS) go both ways, with the server's certificate verifi
   }
 });
 
-test("A WebSocket that is idle for longer than everything but an established connection may be answers at once.", async () => {
+test("A WebSocket that is idle for longer than everything but an established connection may be still answers.", async () => {
   const lab = cloud();
   const client = await lab.spawn("ep3", node(WEB_SOCKET_CLIENT, `ws://${hostAddress(lab, SERVER)}:8083`), {
     name: "websocket",
@@ -280,17 +280,39 @@ test("A WebSocket that is idle for longer than everything but an established con
   assert.match(await client.stdout(), /closed\n$/);
 });
 
-test("An upload finds its way past a narrow link outside: the router's error reaches the endpoint (RFC 1191, RFC 5508 REQ-4).", async () => {
-  const lab = cloud();
+const NARROW_MTU = 1300;
+
+/** Lets the link to the outside host take less while something is done. */
+async function whileNarrow(lab: Lab, act: () => Promise<void>): Promise<void> {
   const router = "fabric-out";
   const link = lab.host(router).interfaces.find(({ peer }) => peer.host === SERVER);
   assert(link);
+  const setMtu = (mtu: number) => run(lab, router, "ip", "link", "set", link.name, "mtu", String(mtu));
+  await setMtu(NARROW_MTU);
+  try {
+    await act();
+  } finally {
+    await setMtu(link.mtu);
+  }
+}
+
+test("An upload finds its way past a narrow link outside: the router's error reaches the endpoint (RFC 1191, RFC 5508 REQ-4).", async () => {
+  const lab = cloud();
   const url = `http://${hostAddress(lab, SERVER)}:8080/`;
   assert.equal(await succeed(lab, "ep1", UPLOAD, url), "2000000");
-  await run(lab, router, "ip", "link", "set", link.name, "mtu", "1300");
-  assert.equal(await succeed(lab, "ep1", UPLOAD, url), "2000000");
-  const learnt = await run(lab, "ep1", "ip", "route", "get", hostAddress(lab, SERVER));
-  assert.match(learnt, /mtu 1300/, "the endpoint knows what fits");
+  await whileNarrow(lab, async () => {
+    assert.equal(await succeed(lab, "ep1", UPLOAD, url), "2000000");
+    const learnt = await run(lab, "ep1", "ip", "route", "get", hostAddress(lab, SERVER));
+    assert.match(learnt, new RegExp(`mtu ${NARROW_MTU}`), "the endpoint knows what fits");
+  });
+});
+
+test("tracepath finds by UDP what a narrow link outside takes.", async () => {
+  const lab = cloud();
+  await whileNarrow(lab, async () => {
+    const text = await run(lab, "ep2", "tracepath", "-n", "-m", "6", hostAddress(lab, SERVER));
+    assert.match(text, new RegExp(`Resume: pmtu ${NARROW_MTU} hops 4 `), text);
+  });
 });
 
 test("An idle connection outlives its timeout if it is kept alive; one that is silent is reset when it speaks again.", async () => {
