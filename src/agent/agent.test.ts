@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { pino } from "pino";
 import type { Repair } from "../dataplane/dataplane.ts";
+import { startMember } from "../membership/open-membership.ts";
 import type { GatewayNode } from "../model/gateway-node.ts";
 import { type RunningServer, startServer } from "../server/server.ts";
 import { rejectsWith, until } from "../store/fixtures.ts";
@@ -95,6 +96,16 @@ test("a node registers, is told to be ready when its configuration is applied, a
   assert.equal(status?.applied?.generation, 1);
   await until(async () => ((await nodeOf(store))?.status?.counters.translated_out ?? 0) > 0, "it counts");
   await until(async () => (await store.get({ kind: "Lease", name: "a" })) !== undefined, "it has a lease");
+});
+
+test("the lease of an agent that registers with Consul says so, also while Consul is away", async (t) => {
+  const store = openMemoryStore();
+  const startRegistration = startMember("consul://127.0.0.1:1", recordLogs().logger);
+  assert.ok(startRegistration);
+  await start(t, store, { startRegistration });
+  const lease = () => store.get({ kind: "Lease", name: "a" });
+  await until(async () => (await lease()) !== undefined, "it has a lease");
+  assert.equal((await lease())?.spec.membership, "consul");
 });
 
 test("a change of the configuration is applied, saved as the snapshot and reported", async (t) => {

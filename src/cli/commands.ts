@@ -68,6 +68,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./drain-command.ts")).undrainCommand(),
   },
   {
+    name: "confirm-lost",
+    summary: "say that a node whose loss is doubted is truly dead",
+    group: OBJECTS,
+    load: async () => (await import("./confirm-lost-command.ts")).confirmLostCommand(),
+  },
+  {
     name: "rollout",
     summary: "how far a change has come, and whether it goes on",
     group: OBJECTS,

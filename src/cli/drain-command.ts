@@ -1,12 +1,13 @@
 /** `natto drain` and `natto undrain`: take a node out of service without breaking a flow, and put it back. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Command } from "commander";
-import { asNattoError, NattoError } from "../errors.ts";
-import type { GatewayNode } from "../model/gateway-node.ts";
+import { NattoError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { withConnection, withStore } from "./connection.ts";
 import { drainProgress, isDrained, readDuration } from "./drain.ts";
+import { getNode } from "./node.ts";
 import { print } from "./output.ts";
+import { redoOnConflict } from "./redo.ts";
 
 const HELP = `
 New flows go to other nodes at once; those that are established stay until they end or the deadline passes.
@@ -58,31 +59,18 @@ export function undrainCommand(): Command {
 }
 
 /** The node's agent writes its status all the time, so a write may meet another version than was read. */
-const ATTEMPTS = 10;
-
 async function declare(
   store: Store,
   name: string,
   drain: boolean,
   seconds: number | undefined,
 ): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
+  await redoOnConflict(async () => {
     const node = await getNode(store, name);
     const { drainSeconds: _, ...spec } = node.spec;
     const wanted = { ...spec, drain, ...(seconds === undefined ? {} : { drainSeconds: seconds }) };
-    try {
-      await store.update<"GatewayNode">({ ...node, spec: wanted });
-      return;
-    } catch (thrown) {
-      if (asNattoError(thrown).code !== "Conflict" || attempt === ATTEMPTS) throw thrown;
-    }
-  }
-}
-
-async function getNode(store: Store, name: string): Promise<GatewayNode> {
-  const node = await store.get({ kind: "GatewayNode", name });
-  if (!node) throw new NattoError("NotFound", `GatewayNode ${name} does not exist; see natto get nodes`);
-  return node;
+    await store.update<"GatewayNode">({ ...node, spec: wanted });
+  });
 }
 
 /** Shows each change of the progress. Ends when the node holds nothing, or when somebody undrains it. */

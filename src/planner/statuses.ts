@@ -247,7 +247,7 @@ export function cellStatus(
     reason: doubted.length > 0 ? "MassLoss" : "AsReported",
     message:
       doubted.length > 0
-        ? `${doubted.length} of ${total} nodes vanished at once (${names}), more than spec.membership.maxLossPercent allows to believe; they keep their slots. Those that are truly dead are to be named in spec.membership.confirmedLost, drained or deleted`
+        ? `${doubted.length} of ${total} nodes vanished at once (${names}), more than spec.membership.maxLossPercent allows to believe; they keep their slots. Those that are truly dead are to be named with natto confirm-lost, that is in spec.membership.confirmedLost, drained or deleted`
         : "",
     observedGeneration,
   };
