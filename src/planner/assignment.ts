@@ -129,13 +129,18 @@ function layOut(request: AssignmentRequest, fleet: Fleet): Bench {
     for (let s = 0, slot = a * perAddress; s < perAddress; s++, slot++) {
       const owner = placed.owners[s]!;
       const from = pins.get(s);
-      if (from !== undefined) bench.pinnedFor[slot] = local[from] ?? PINNED;
+      if (from !== undefined) bench.pinnedFor[slot] = pinOf(local[from]);
       bench.owners[slot] = (from === undefined ? local[owner] : staying[owner]) ?? NOBODY;
       bench.heirs[slot] = local[placed.backups[s] ?? NOBODY] ?? NOBODY;
       if (bench.owners[slot] === NOBODY) bench.lastZones[slot] = known[owner]?.zone ?? NOBODY;
     }
   });
   return bench;
+}
+
+/** To whom a slot in a move may go: back to its previous owner, if that may own anything. */
+function pinOf(previousOwner: number | undefined): number {
+  return previousOwner === undefined || previousOwner === NOBODY ? PINNED : previousOwner;
 }
 
 function nobody(slots: number): number[] {

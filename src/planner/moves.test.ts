@@ -196,6 +196,18 @@ test("a slot whose move is not finished stays with its owner, even if that one i
   assert.ok(![...slotTable(last.placements[0]?.spec, "owners").values()].includes(next!));
 });
 
+test("a slot whose move is not finished is not taken for a re-balance, though its previous owner can own nothing", () => {
+  const input = drained(begun(), "n2");
+  const first = settle(input, plan(input), NAMES);
+  const moving = movesIn(first.placements[0]?.spec);
+  const owners = slotTable(first.placements[0]?.spec, "owners");
+  const grown = { ...first, nodes: [...first.nodes, node("n4"), node("n5"), node("n6")] };
+  const after = plan({ ...grown, members: allAlive(grown.nodes) }).placements.get(KEY);
+  assert.ok([...slotTable(after, "owners").values()].includes("n4"));
+  for (const slot of moving.keys())
+    assert.equal(slotTable(after, "owners").get(slot), owners.get(slot), slot);
+});
+
 test("planning again at the same time changes nothing, in any phase", () => {
   const input = drained(begun(), "n2");
   let current = settle(input, plan(input), NAMES);
