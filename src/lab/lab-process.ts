@@ -1,6 +1,6 @@
 /** Processes in the hosts of a lab: start them, know when they are ready, watch them end. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Writable } from "node:stream";
@@ -66,11 +66,14 @@ export async function startProcess(
 ): Promise<LabProcess> {
   const { name, env, stdin = "ignore" } = options;
   const logs = logFiles(folder, host.name, name);
+  const cwd = stateFolder(folder, host.name);
+  // An agent that was cleaned up has taken it along.
+  mkdirSync(cwd, { recursive: true });
   const stdout = openSync(logs.stdout, "w");
   const stderr = openSync(logs.stderr, "w");
   const [program = "", ...args] = inNamespace(host.namespace, argv);
   const child = spawn(program, args, {
-    cwd: stateFolder(folder, host.name),
+    cwd,
     detached: true,
     env: { ...process.env, ...hostEnvironment(env) },
     stdio: [stdin, stdout, stderr],

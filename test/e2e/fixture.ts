@@ -176,6 +176,13 @@ export async function killHard(lab: Lab, host: string, name: string): Promise<vo
   await running.exited();
 }
 
+/** Lets a process end by itself. */
+export async function stopSoftly(lab: Lab, host: string, name: string): Promise<void> {
+  const running = await lab.process(host, name);
+  assert.equal(running.kill("SIGTERM"), true, `${name} of ${host} was running`);
+  await running.exited();
+}
+
 /** Whether the lab has etcd and Consul, and not one server with an embedded store. */
 export function hasClusters(lab: Lab): boolean {
   return lab.topology.hosts.some((host) => host.name === CLUSTER_HOSTS[0].name);

@@ -12,6 +12,7 @@ import {
   leavesNothing,
   nothingFor,
   PATIENCE_MS,
+  pinnedEntries,
   restart,
   serverAnswers,
   until,
@@ -19,6 +20,7 @@ import {
   whileProbing,
 } from "./fixture.ts";
 import { finishMoves, ownersOf, phasesOf, untilApplied } from "./slot-moves.ts";
+import { NEXT, replaceAgent, useVersions } from "./versions.ts";
 
 const JOINER = "node4";
 const DRAINED = "node2";
@@ -36,6 +38,8 @@ const cloud = useCloud("moves", {
     await configsApplied(lab, hostsOf(lab, "node"), PATIENCE_MS);
   },
 });
+
+const installed = useVersions();
 
 test("A node joins, another is drained and comes back: no packet of any flow is lost in either direction, and no flow changes its outside port.", async () => {
   const lab = cloud();
@@ -93,6 +97,24 @@ test("Every process is restarted, one after the other, and every node takes its 
     await nothingFor(1);
   });
   assertNothingLost(report);
+});
+
+test("Every node is upgraded to a version with other maps of the configuration: it takes the sessions over, and nothing is lost.", async () => {
+  const lab = cloud();
+  const nodes = hostsOf(lab, "node");
+  const next = installed(NEXT);
+  const before = [...pinnedEntries(lab, nodes[0] ?? "", "config").values()];
+  await finishMoves(lab);
+  const report = await whileProbing(lab, LOAD, async () => {
+    for (const node of nodes) await replaceAgent(lab, node, next, NEXT);
+    await untilApplied(lab);
+    await nothingFor(1);
+  });
+  assertNothingLost(report);
+  const after = [...pinnedEntries(lab, nodes[0] ?? "", "config").values()];
+  assert((after[0]?.length ?? 0) > (before[0]?.length ?? 0), "the program is another");
+  // What they make of a configuration, and sessions that begin under them, work as well.
+  assertNothingLost(await whileProbing(lab, LOAD, () => nothingFor(1)));
 });
 
 leavesNothing(cloud);
