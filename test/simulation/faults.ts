@@ -37,6 +37,16 @@ export function isDisturbance({ kind }: Fault): boolean {
   return !["drain", "weight", "gateway", "gateway-gone"].includes(kind);
 }
 
+/** Whether packets may be lost while it lasts: the rest is of the control plane alone, which no established flow may notice. */
+export function breaksPackets({ kind }: Fault): boolean {
+  const breaking: readonly Fault["kind"][] = [
+    ...(["power-off", "isolated", "dataplane-broken", "agent-frozen", "peer-cut", "unseen"] as const),
+    // Deadlines pass by the controllers' clocks.
+    ...(["bad-network", "controller-clock"] as const),
+  ];
+  return breaking.includes(kind);
+}
+
 const FIRST_MS = 5_000;
 const LAST_MS = 13_000;
 

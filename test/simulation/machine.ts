@@ -7,8 +7,10 @@ import { recordingDataplane } from "../../src/agent/fixtures.ts";
 import { noteAnswer, type PeerLiveness, tick, UNPROBED, type View } from "../../src/agent/peer-liveness.ts";
 import type { PeerProber, PeerProberOptions, ProbeTargets } from "../../src/agent/peer-prober.ts";
 import type { SnapshotDisk } from "../../src/agent/snapshot-keeper.ts";
-import type { Dataplane } from "../../src/dataplane/dataplane.ts";
+import type { Dataplane, DataplaneStatus } from "../../src/dataplane/dataplane.ts";
+import { type ModelConfig, modelConfig } from "../../src/dataplane/model/state.ts";
 import { NattoError } from "../../src/errors.ts";
+import { address } from "../../src/model/ipv4.ts";
 import type { NodeConfig } from "../../src/model/node-config.ts";
 import { pause } from "../../src/store/pause.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -25,6 +27,8 @@ export interface Machine {
   programmed(): NodeConfig["spec"] | undefined;
   /** The addresses of the nodes that it steers around. The same list as long as they are the same. */
   steersAround(): readonly string[];
+  /** By which it decides whose a packet is; undefined: it forwards nothing. The same value as long as nothing of it changes. */
+  model(): ModelConfig | undefined;
   /** The agent's process, if there is one. */
   agent(): SimProcess | undefined;
   startAgent(): void;
@@ -46,6 +50,8 @@ export interface MachineOptions {
   readonly random: Random;
   /** Whether the dataplane of a peer would answer a probe that gets there. */
   readonly answers: (peer: string) => boolean;
+  /** Slots whose ports are this machine's, though they are others' by now, and the sessions in them. */
+  readonly lent: () => NonNullable<DataplaneStatus["lent"]>;
   /** Its agent does not say whom it sees. */
   readonly mute: boolean;
   /** Told after what it forwards by has changed. */
@@ -55,6 +61,8 @@ export interface MachineOptions {
 const MAX_PROGRAM_MS = 20;
 /** Real agents look four times as often; what they see is judged by the number of looks. */
 export const PROBE_MS = 160;
+/** How long a machine that was away asks its backups for flows. */
+const RETURNING_MS = 300_000;
 /** How long the program believes that a peer is dead when nobody says so again. */
 const VERDICT_MS = 3_000;
 const NOBODY: readonly string[] = [];
@@ -69,16 +77,24 @@ export function simMachine(options: MachineOptions): Machine {
     addresses: NOBODY,
     until: 0,
   };
+  let returningUntil = 0;
   const snapshots = memoryDisk();
+  const modelOf = keptModel(name);
 
   function dataplane({ clock }: SimProcess): Dataplane {
     const forever = new AbortController().signal;
+    const recording = recordingDataplane();
     return {
-      ...recordingDataplane(),
+      ...recording,
+      status: () => ({ ...recording.status(), lent: options.lent() }),
+      noteReturn: () => {
+        returningUntil = time.now() + RETURNING_MS;
+      },
       async ensure(spec) {
         await pause(random.between(0, MAX_PROGRAM_MS), forever, clock);
         if (broken) throw new NattoError("Environment", "the dataplane is broken");
         if (!powered || programmed === spec) return { repairs: [] };
+        if (!programmed) returningUntil = time.now() + RETURNING_MS;
         programmed = spec;
         onChange();
         return { repairs: [] };
@@ -118,11 +134,14 @@ export function simMachine(options: MachineOptions): Machine {
     agent = undefined;
   }
 
+  const steersAround = (): readonly string[] => (time.now() < dead.until ? dead.addresses : NOBODY);
   return {
     name,
     powered: () => powered,
     programmed: () => (powered ? programmed : undefined),
-    steersAround: () => (time.now() < dead.until ? dead.addresses : NOBODY),
+    steersAround,
+    model: () =>
+      powered && programmed ? modelOf(programmed, steersAround(), time.now() < returningUntil) : undefined,
     agent: () => agent,
     startAgent: () => {
       powered = true;
@@ -139,6 +158,20 @@ export function simMachine(options: MachineOptions): Machine {
       broken = on;
     },
     dataplaneBroken: () => broken,
+  };
+}
+
+/** The model's configuration of a machine, made anew only when something of it has changed. */
+function keptModel(name: string) {
+  let made: { readonly from: readonly unknown[]; readonly model: ModelConfig } | undefined;
+  return (spec: NodeConfig["spec"], dead: readonly string[], returning: boolean): ModelConfig => {
+    const from = [spec, dead, returning];
+    if (!made || from.some((part, i) => part !== made?.from[i])) {
+      const gone = new Set(dead.map(address));
+      const model = modelConfig(spec, name, Number.MAX_SAFE_INTEGER, gone, undefined, returning);
+      made = { from, model };
+    }
+    return made.model;
   };
 }
 

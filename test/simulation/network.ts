@@ -18,6 +18,8 @@ export interface Network {
   disturb(loss: number, maxDelayMs: number): void;
   calm(): void;
   isCalm(): boolean;
+  /** Grows whenever something is cut or mended. */
+  changes(): number;
   reaches(from: string, to: string): boolean;
   /** Whether one message gets there. */
   passes(from: string, to: string): boolean;
@@ -30,6 +32,7 @@ export function simNetwork(random: Random): Network {
   /** `from>to` → how often it is cut. */
   const cuts = new Map<string, number>();
   let cutCount = 0;
+  let changes = 0;
   let loss = 0;
   let maxDelayMs = CALM_DELAY_MS;
   const reaches = (from: string, to: string): boolean =>
@@ -37,6 +40,7 @@ export function simNetwork(random: Random): Network {
   const count = (cut: string, by: number): void => {
     cuts.set(cut, (cuts.get(cut) ?? 0) + by);
     cutCount += by;
+    changes++;
   };
   return {
     cut: (from, to) => {
@@ -52,6 +56,7 @@ export function simNetwork(random: Random): Network {
       maxDelayMs = CALM_DELAY_MS;
     },
     isCalm: () => loss === 0 && maxDelayMs === CALM_DELAY_MS,
+    changes: () => changes,
     reaches,
     passes: (from, to) => reaches(from, to) && random.between(0, 1) >= loss,
     delayMs: () => random.between(0, maxDelayMs),

@@ -8,6 +8,7 @@ import type { RolloutSpec } from "../../src/model/rollout.ts";
 import { MEMBERSHIP_DOUBTED } from "../../src/planner/statuses.ts";
 import { hasSame } from "../../src/rollout/policy.ts";
 import { policyOfNode } from "../../src/rollout/progress.ts";
+import { watchFlows } from "./flow-rule.ts";
 import { type Machine, PROBE_MS } from "./machine.ts";
 import { STORE, WORLD } from "./network.ts";
 import { type Roles, rolesIn } from "./roles.ts";
@@ -22,6 +23,7 @@ export interface Violation {
     | "no theft"
     | "mass loss"
     | "staged"
+    | "flows"
     | "convergence";
   readonly message: string;
 }
@@ -40,8 +42,10 @@ const LOSS_WINDOW_MS = 10_000;
 
 export interface RuleBook {
   readonly violations: readonly Violation[];
-  /** Something was broken or mended. */
-  disturbed(): void;
+  /** Something was broken or mended; `packets`: of what packets need. */
+  disturbed(packets: boolean): void;
+  /** Lets flows begin and end. */
+  turnOverFlows(): void;
   add(violation: Omit<Violation, "at">): void;
 }
 
@@ -57,16 +61,33 @@ export function watchRules(world: World): RuleBook {
   const contacts = watchContacts(world);
   const said = watchSayings(world);
   const claims = watchClaims(world, add, calmForMs, contacts, said);
-  void watchPlacements(world, add, contacts, claims.placed);
+  const flows = watchFlows(
+    {
+      machines: world.machines,
+      network: world.network,
+      now: world.time.now,
+      forwards: (machine) => forwards(world, machine),
+    },
+    world.flows,
+  );
+  const placed = (slots: Placed): void => {
+    claims.placed(slots);
+    flows.placed(new Set([...slots.keys()].map((slot) => slot.slice(slot.indexOf(" ") + 1))));
+  };
+  void watchPlacements(world, add, contacts, placed);
   void watchConfigs(world, add);
   world.watch(() => {
     contacts.look();
     claims.look();
+    const trouble = flows.look();
+    if (trouble !== undefined) add({ rule: "flows", message: trouble });
   });
   return {
     violations,
-    disturbed: () => {
+    turnOverFlows: flows.turnOver,
+    disturbed: (packets) => {
       disturbedAt = world.time.now();
+      if (packets) flows.broken(disturbedAt + RECOVERY_MS);
     },
     add,
   };

@@ -1,6 +1,13 @@
 /** One life of a simulated cell: begin, let happen what the schedule says, end all trouble, and see whether it comes to rest as it should. */
 import { seededRandom } from "../chaos/random.ts";
-import { describeIncident, drawIncidents, type Incident, isDisturbance, strike } from "./faults.ts";
+import {
+  breaksPackets,
+  describeIncident,
+  drawIncidents,
+  type Incident,
+  isDisturbance,
+  strike,
+} from "./faults.ts";
 import { rolesIn } from "./roles.ts";
 import { claimsOf, type RuleBook, type Violation, watchRules } from "./rules.ts";
 import { begin, CELL, type Mutation, openWorld, type World } from "./world.ts";
@@ -19,6 +26,8 @@ const MACHINES = 4;
 const PEACE_MS = 22_000;
 const SETTLE_MS = 40_000;
 const LOOK_MS = 1_000;
+/** How often flows may begin and end. */
+const TURN_OVER_MS = 500;
 
 /** What happens in the life of a seed. */
 export function incidentsOf(seed: number): readonly Incident[] {
@@ -51,13 +60,21 @@ export async function simulate(
 function schedule(world: World, rules: RuleBook, incidents: readonly Incident[]): void {
   // The schedule is no part of the cell: it has a process of its own, which nothing happens to.
   const { clock } = world.time.process();
+  const turnOver = (): void => {
+    rules.turnOverFlows();
+    clock.after(TURN_OVER_MS, turnOver);
+  };
+  turnOver();
   for (const { at, ms, fault } of incidents) {
     clock.after(at, () => {
       const end = strike(world, fault, ms);
-      if (isDisturbance(fault)) rules.disturbed();
+      const noteDisturbance = (): void => {
+        if (isDisturbance(fault)) rules.disturbed(breaksPackets(fault));
+      };
+      noteDisturbance();
       clock.after(Math.min(ms, PEACE_MS - at - 1), () => {
         end();
-        if (isDisturbance(fault)) rules.disturbed();
+        noteDisturbance();
       });
     });
   }

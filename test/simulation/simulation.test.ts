@@ -41,22 +41,25 @@ interface Weakness {
   readonly rules: readonly Life["violations"][number]["rule"][];
   /** Lives in which nothing of this kind happens need not be tried. */
   readonly kind: Incident["fault"]["kind"];
+  /** It lasts for longer than this, in milliseconds. */
+  readonly leastMs: number;
 }
 
-const WEAKNESSES: Readonly<Record<Mutation, Weakness>> = {
-  "obey-mass-loss": { rules: ["mass loss"], kind: "unseen" },
-  "mute-witnesses": { rules: ["no theft", "mass loss"], kind: "store-cut" },
-};
-
 /** A heartbeat is missed for longer than this before anybody is called gone. */
-const LONG_MS = 4_000;
+const SILENCE_MS = 4_000;
+
+const WEAKNESSES: Readonly<Record<Mutation, Weakness>> = {
+  "obey-mass-loss": { rules: ["mass loss"], kind: "unseen", leastMs: SILENCE_MS },
+  "mute-witnesses": { rules: ["no theft", "mass loss"], kind: "store-cut", leastMs: SILENCE_MS },
+  "hasty-moves": { rules: ["flows"], kind: "drain", leastMs: 0 },
+};
 
 /** The first seed whose life breaks a rule when something is weakened. */
 async function findBroken(mutation: Mutation): Promise<Life | undefined> {
-  const { kind } = WEAKNESSES[mutation];
+  const { kind, leastMs } = WEAKNESSES[mutation];
   for (let seed = 1; seed <= 2_000; seed++) {
     const may = ({ ms, fault }: Incident): boolean =>
-      ms > LONG_MS && fault.kind === kind && (fault.kind !== "unseen" || fault.nodes.length > 2);
+      ms > leastMs && fault.kind === kind && (fault.kind !== "unseen" || fault.nodes.length > 2);
     if (!incidentsOf(seed).some(may)) continue;
     const life = await simulate(seed, { mutation });
     if (life.violations.length > 0) return life;

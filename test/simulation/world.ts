@@ -8,6 +8,8 @@ import { validateObject } from "../../src/model/validate.ts";
 import { openMemoryStore } from "../../src/store/memory-store.ts";
 import type { ObjectKey, Store } from "../../src/store/store.ts";
 import type { Random } from "../chaos/random.ts";
+import { lentBy } from "./flow-rule.ts";
+import type { Flow } from "./flows.ts";
 import { type Machine, simMachine } from "./machine.ts";
 import { type Network, remoteStore, simNetwork } from "./network.ts";
 import { SILENT } from "./silence.ts";
@@ -35,6 +37,8 @@ export interface World {
   readonly machines: readonly Machine[];
   readonly controllers: readonly ControllerSeat[];
   readonly random: Random;
+  /** The flows that there are; each has its session on one machine. */
+  readonly flows: Set<Flow>;
   /** Aborted at the end of the life. */
   readonly ended: AbortSignal;
   end(): void;
@@ -51,8 +55,8 @@ export interface WorldOptions {
   readonly mutation?: Mutation;
 }
 
-/** `obey-mass-loss`: doubt is switched off. `mute-witnesses`: agents do not tell whom they see. */
-export const MUTATIONS = ["obey-mass-loss", "mute-witnesses"] as const;
+/** `obey-mass-loss`: doubt is switched off. `mute-witnesses`: agents do not tell whom they see. `hasty-moves`: they tell of no flows that a move waits for. */
+export const MUTATIONS = ["obey-mass-loss", "mute-witnesses", "hasty-moves"] as const;
 export type Mutation = (typeof MUTATIONS)[number];
 
 export function openWorld(random: Random, { machines = 4, mutation }: WorldOptions): World {
@@ -63,15 +67,17 @@ export function openWorld(random: Random, { machines = 4, mutation }: WorldOptio
   const ending = new AbortController();
   const looks: (() => void)[] = [];
   const byName = new Map<string, Machine>();
+  const flows = new Set<Flow>();
   for (let number = 1; number <= machines; number++) {
     const name = `n${number}`;
     const answers = (peer: string): boolean => byName.get(peer)?.programmed() !== undefined;
     const mute = mutation === "mute-witnesses";
-    const base = { cell: CELL, store, time, network, random, answers, mute, onChange: () => {} };
+    const lent = () => lentBy(byName.get(name)!, mutation === "hasty-moves" ? new Set() : flows);
+    const base = { cell: CELL, store, time, network, random, answers, lent, mute, onChange: () => {} };
     byName.set(name, simMachine({ ...base, name, number }));
   }
   return {
-    ...{ time, network, store, random },
+    ...{ time, network, store, random, flows },
     ended: ending.signal,
     end: () => ending.abort(),
     machines: [...byName.values()],

@@ -133,6 +133,7 @@ export function modelConfig(
   maxRecords: number,
   dead: ReadonlySet<number> = new Set(),
   portKey: PortKey = NO_PORT_KEY,
+  returning = false,
 ): ModelConfig {
   const peers = new Map(spec.peers.map((peer) => [peer.name, address(peer.address)]));
   const ownerOf = (name: string | undefined): Owner => {
@@ -148,7 +149,7 @@ export function modelConfig(
     behaviour: gateway.behaviour,
     addresses: gateway.addresses.map((placed) => address(placed.address)),
     places: gateway.addresses.map((placed) =>
-      slotRoles(placed, gateway, node).map(
+      slotRoles(placed, gateway, node, returning).map(
         (roles): SlotPlace => ({
           owner: ownerOf(gateway.nodes[roles.owner]),
           backup: ownerOf(gateway.nodes[roles.backup]),
