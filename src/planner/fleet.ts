@@ -57,6 +57,11 @@ export function standingOf(node: GatewayNode, state: MemberState | undefined): S
   return ready === "False" ? "out" : "holding";
 }
 
+/** Its operator wants it to own slots. */
+function isWanted({ spec }: GatewayNode): boolean {
+  return !spec.drain && spec.weight > 0;
+}
+
 function isLeaving(node: GatewayNode, state: MemberState | undefined): boolean {
   const wanted = { ...node, spec: { ...node.spec, drain: false, weight: 1 } };
   return standingOf(node, state) === "out" && standingOf(wanted, state) !== "out";
@@ -64,7 +69,8 @@ function isLeaving(node: GatewayNode, state: MemberState | undefined): boolean {
 
 /**
  * Builds the fleet of a cell out of its nodes (in any order). If no node is eligible, those that are neither drained nor without
- * weight hold what they have: news that nobody is left is no reason to take slots from anyone (fail static). Returns
+ * weight hold what they have: news that nobody is left is no reason to take slots from anyone (fail static). And as long as there are such
+ * nodes, one that leaves holds what it has, too: somebody may soon be able to take it over (make before break). Returns
  * `before` itself when nothing that matters has changed.
  */
 export function buildFleet(
@@ -76,8 +82,11 @@ export function buildFleet(
   const sorted = declared.toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   const standings = sorted.map((node) => standingOf(node, members.get(node.metadata.name)));
   const stranded = !standings.includes("eligible");
+  const hasHopes = sorted.some(isWanted);
   const zoneIndex = indexZones(sorted);
   const nodes = sorted.map((node, i) => {
+    const leaving = isLeaving(node, members.get(node.metadata.name));
+    const holds = stranded && hasHopes && (isWanted(node) || leaving);
     const fresh: FleetNode = {
       name: node.metadata.name,
       address: node.spec.address,
@@ -85,8 +94,8 @@ export function buildFleet(
       routing: node.spec.routing,
       zone: zoneIndex.get(zoneName(node))!,
       weight: node.spec.weight,
-      standing: stranded && !node.spec.drain && node.spec.weight > 0 ? "holding" : standings[i]!,
-      leaving: isLeaving(node, members.get(node.metadata.name)),
+      standing: holds ? "holding" : standings[i]!,
+      leaving,
       hash: hashText(node.metadata.name),
     };
     const known = before?.byName.get(fresh.name);

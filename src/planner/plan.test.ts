@@ -241,6 +241,17 @@ test("when no node is eligible, slots stay where they were, except on nodes that
   assert.match(verdict(drained, "g1", "Ready")!.message, /^21 slots have no owner/);
 });
 
+test("a node that is drained while nobody can take its slots over keeps them until somebody can; when all are drained it does not", () => {
+  const input = settled(cloud({ nodes: THREE, gateways: [gateway("g1")] }));
+  const nodes = [node("n1", { drain: true }), ...THREE.slice(1)];
+  const silent = new Map([...allAlive(nodes), ["n2", "unmanaged"] as const, ["n3", "gone"] as const]);
+  assert.deepEqual(owners(plan({ ...input, nodes, members: silent }), "g1"), { n1: 21, n2: 21, n3: 21 });
+  const helped = new Map([...silent, ["n2", "alive"] as const]);
+  assert.deepEqual(owners(plan({ ...input, nodes, members: helped }), "g1"), { n2: 63 });
+  const all = THREE.map(({ metadata }) => node(metadata.name, { drain: true }));
+  assert.deepEqual(owners(plan({ ...input, nodes: all, members: allAlive(all) }), "g1"), {});
+});
+
 test("while the only node of a shard is unmanaged, another one takes the slots that are new", () => {
   const input = settled(cloud({ nodes: [node("n1")], gateways: [gateway("g1", { size: 1 })] }));
   const nodes = [node("n1"), node("n2")];

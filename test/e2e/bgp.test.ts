@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { gatewayReady, listObjects, natto } from "../../src/demo/cloud.ts";
 import { lostPackets, type ProbedFlow } from "../../src/demo/power-off.ts";
-import { CELL_ROUTING } from "../../src/lab/bgp.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { stateFolder } from "../../src/lab/run-folder.ts";
 import type { GatewayNode } from "../../src/model/gateway-node.ts";
@@ -22,14 +21,12 @@ import {
   pinnedEntries,
   restart,
   run,
-  stopSoftly,
   troubledOf,
   until,
   useCloud,
   whileProbing,
 } from "./fixture.ts";
-import { ownersOf, settleMoves, untilApplied, untilBalanced } from "./slot-moves.ts";
-import { OTHER_SESSIONS, startVersion, useVersions } from "./versions.ts";
+import { ownersOf, untilBalanced } from "./slot-moves.ts";
 
 const VICTIM = "node2";
 const OTHERS = ["node1", "node3"];
@@ -48,14 +45,6 @@ function brokenOf(flows: readonly ProbedFlow[]): readonly string[] {
 }
 
 const cloud = useCloud("bgp", { endpoints: 6, routing: "bgp" });
-
-const installed = useVersions();
-
-/** Where a node's agent has its things, for the command line. */
-function folderFlags(lab: Lab, node: string): readonly string[] {
-  const { pins, state } = nodeFolders(lab, node);
-  return ["--pin-folder", pins, "--state-folder", state];
-}
 
 /** The next hops, which bear the nodes' names, of a router's route; none when it has no such route. */
 async function nextHops(lab: Lab, router: string, to: string): Promise<readonly string[]> {
@@ -102,11 +91,11 @@ async function nodeOf(lab: Lab, name: string): Promise<GatewayNode> {
   return node;
 }
 
-async function declare(lab: Lab, node: string, routing: object, more: object = {}): Promise<void> {
+async function declare(lab: Lab, node: string, routing: object): Promise<void> {
   const { spec } = await nodeOf(lab, node);
   const { cell, address, interfaces } = spec;
   const kind = { apiVersion: "natto.dev/v1alpha1", kind: "GatewayNode", metadata: { name: node } };
-  const manifest = { ...kind, spec: { cell, address, interfaces, routing, ...more } };
+  const manifest = { ...kind, spec: { cell, address, interfaces, routing } };
   await natto(lab, ["apply", "-f", "-"], JSON.stringify(manifest));
 }
 
@@ -268,48 +257,16 @@ test("A session with a wrong AS or a password that is missing is told, with what
   await untilSpreadEverywhere(lab, hostsOf(lab, "node"));
 });
 
-test("A version whose session table is another refuses to take over; the node is drained, silenced, cleaned up and upgraded, and nothing is lost.", async () => {
-  const lab = cloud();
-  await untilBalanced(lab);
-  const next = installed(OTHER_SESSIONS);
-  const check = ["agent", "--check", "--max-sessions", "65536", ...folderFlags(lab, VICTIM)];
-  assert.equal(await run(lab, VICTIM, "natto", ...check), "all sessions will be taken over\n");
-  const refused = await lab.exec(VICTIM, [next, ...check]);
-  assert.equal(refused.code, 8);
-  assert.match(refused.stderr, /map 'records' .*it lacks '__u32 record\.added at 0'.*'natto drain' the node/);
-
-  const routing = { routing: CELL_ROUTING };
-  await settleMoves(lab, routing);
-  await natto(lab, ["drain", VICTIM, "--deadline", "1s", "--wait"]);
-  await untilApplied(lab);
-  const report = await whileProbing(lab, { flows: 8, tcp: 2 }, async () => {
-    await declare(lab, VICTIM, { announce: false }, { drain: true });
-    await untilSpreadEverywhere(lab, OTHERS);
-    await stopSoftly(lab, VICTIM, "agent");
-    await run(lab, VICTIM, next, "agent", "--cleanup", ...folderFlags(lab, VICTIM));
-    await startVersion(lab, VICTIM, next, OTHER_SESSIONS);
-    await declare(lab, VICTIM, {}, { drain: true });
-    await untilSpreadEverywhere(lab, hostsOf(lab, "node"));
-    await natto(lab, ["undrain", VICTIM]);
-    await untilBalanced(lab);
-    await nothingFor(1);
-  });
-  assertNothingLost(report);
-  const later = await whileProbing(lab, { flows: 8, tcp: 2 }, () => nothingFor(1));
-  assertNothingLost(later);
-  assert(
-    later.flows.some(({ path }) => path.inbound === VICTIM),
-    "it carries traffic again",
-  );
-});
-
 test("A node that is cleaned up withdraws while it still forwards: no flow of another node breaks.", async () => {
   const lab = cloud();
   await untilBalanced(lab);
   const report = await whileProbing(lab, { flows: 8, tcp: 0 }, async () => {
-    await stopSoftly(lab, VICTIM, "agent");
+    const agent = await lab.process(VICTIM, "agent");
+    assert(agent.kill("SIGTERM"));
+    await agent.exited();
     await untilSpreadEverywhere(lab, hostsOf(lab, "node"));
-    const argv = ["natto", "agent", "--cleanup", ...folderFlags(lab, VICTIM)];
+    const { pins, state } = nodeFolders(lab, VICTIM);
+    const argv = ["natto", "agent", "--cleanup", "--pin-folder", pins, "--state-folder", state];
     assert.match(await run(lab, VICTIM, ...argv), /^removed BIRD and what it announced$/m);
     await untilSpreadEverywhere(lab, OTHERS);
   });

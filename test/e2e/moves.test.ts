@@ -10,6 +10,7 @@ import {
   hostsOf,
   killHard,
   leavesNothing,
+  nodeFolders,
   nothingFor,
   PATIENCE_MS,
   pinnedEntries,
@@ -20,7 +21,7 @@ import {
   whileProbing,
 } from "./fixture.ts";
 import { finishMoves, ownersOf, phasesOf, untilApplied } from "./slot-moves.ts";
-import { NEXT, replaceAgent, useVersions } from "./versions.ts";
+import { NEXT, OTHER_SESSIONS, replaceAgent, useVersions } from "./versions.ts";
 
 const JOINER = "node4";
 const DRAINED = "node2";
@@ -103,7 +104,7 @@ test("Every node is upgraded to a version with other maps of the configuration: 
   const lab = cloud();
   const nodes = hostsOf(lab, "node");
   const next = installed(NEXT);
-  const before = [...pinnedEntries(lab, nodes[0] ?? "", "config").values()];
+  const before = [...pinnedEntries(lab, nodes[0] ?? "", "sources").values()];
   await finishMoves(lab);
   const report = await whileProbing(lab, LOAD, async () => {
     for (const node of nodes) await replaceAgent(lab, node, next, NEXT);
@@ -111,7 +112,16 @@ test("Every node is upgraded to a version with other maps of the configuration: 
     await nothingFor(1);
   });
   assertNothingLost(report);
-  const after = [...pinnedEntries(lab, nodes[0] ?? "", "config").values()];
+
+  const { pins } = nodeFolders(lab, DRAINED);
+  const refused = await lab.exec(DRAINED, [
+    installed(OTHER_SESSIONS),
+    ...["agent", "--check", "--pin-folder", pins, "--max-sessions", "65536"],
+  ]);
+  assert.equal(refused.code, 8);
+  assert.match(refused.stderr, /map 'records' .*it lacks '__u32 record\.added at 0'.*'natto drain' the node/);
+
+  const after = [...pinnedEntries(lab, nodes[0] ?? "", "sources").values()];
   assert((after[0]?.length ?? 0) > (before[0]?.length ?? 0), "the program is another");
   // What they make of a configuration, and sessions that begin under them, work as well.
   assertNothingLost(await whileProbing(lab, LOAD, () => nothingFor(1)));

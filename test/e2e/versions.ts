@@ -35,7 +35,7 @@ function versionWith(name: string, structure: string): Version {
 }
 
 /** Its maps of the configuration are others; the sessions are as they were. */
-export const NEXT = versionWith("99.1.0", "config");
+export const NEXT = versionWith("99.1.0", "source");
 /** Its session table is another. */
 export const OTHER_SESSIONS = versionWith("99.2.0", "record");
 

@@ -4,14 +4,15 @@ import { type Owner, placeOfSlot, type SlotName } from "../../src/dataplane/mode
 import { beginning, describeFlow, type Fleet, type Flow, type Hop, textOf, troubleOf } from "./flows.ts";
 import type { Machine } from "./machine.ts";
 import type { Network } from "./network.ts";
+import type { Roles } from "./roles.ts";
 
 export interface FlowWatch {
   /** Lets flows begin in all slots that are served, and others end. */
   turnOver(): void;
   /** Judges the flows when anything has changed that could concern them. Tells what is wrong with one. */
   look(): string | undefined;
-  /** The slots that placements speak of, `address/number`: those of flows whose slot is none of them any more are over. */
-  placed(slots: ReadonlySet<string>): void;
+  /** The slots that placements speak of, `address/number`: flows whose slot is none of them any more are over, and those that are given up. */
+  placed(slots: ReadonlyMap<string, Roles>): void;
   /** Something that packets need is broken from now on, or mended: flows until then, and those that begin before `calmAt`, may break. */
   broken(calmAt: number): void;
 }
@@ -33,7 +34,7 @@ export function watchFlows(options: FlowWatchOptions, flows: Set<Flow>): FlowWat
   const { machines, network, now } = options;
   let known: readonly unknown[] = [];
   let fleet: Fleet = new Map();
-  let slots: ReadonlySet<string> | undefined;
+  let slots: ReadonlyMap<string, Roles> = new Map();
   let calmAt = Number.NEGATIVE_INFINITY;
   let births = 0;
   /** Flows of slots that not all nodes know, and since when. */
@@ -72,7 +73,7 @@ export function watchFlows(options: FlowWatchOptions, flows: Set<Flow>): FlowWat
       refresh();
       for (const flow of flows) if (flow.endsAt <= now()) flows.delete(flow);
       for (const slot of slotsOf(fleet)) {
-        if (!slots?.has(textOf(slot)) || !isKnown(slot)) continue;
+        if (!slots.has(textOf(slot)) || !isKnown(slot)) continue;
         const entries = [...fleet.values()];
         const begun = beginning(slot, entries[births % entries.length]!, fleet, network);
         if (!begun || hasLike(flows, slot, begun.home)) continue;
@@ -90,17 +91,24 @@ export function watchFlows(options: FlowWatchOptions, flows: Set<Flow>): FlowWat
       return undefined;
     },
     placed: (placed) => {
-      slots = placed;
       for (const flow of flows) {
-        if (placed.has(textOf(flow.slot)) && placed.has(textOf(flow.ports))) continue;
+        const [was, is] = [slots.get(textOf(flow.slot)), placed.get(textOf(flow.slot))];
+        if (is && placed.has(textOf(flow.ports)) && !isForgotten(flow, was, is)) continue;
         flows.delete(flow);
         unknownSince.delete(flow);
       }
+      slots = placed;
     },
     broken: (at) => {
       calmAt = at;
     },
   };
+}
+
+/** A slot that moves again once its last move is settled forgets who had it before that (docs/moves.md, "What is not kept"). */
+function isForgotten({ home }: Flow, was: Roles | undefined, is: Roles): boolean {
+  const knewHome = was?.phase === "settled" && was.previous === home.name;
+  return knewHome && is.previous !== home.name && is.owner !== home.name;
 }
 
 /** Slots whose ports are still this machine's while they are others', and how many flows are in them. */

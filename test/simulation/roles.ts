@@ -1,5 +1,5 @@
 /** Who is what for a slot, by a placement or by the configuration of a machine. */
-import type { PlacedAddress } from "../../src/model/placement.ts";
+import type { PlacedAddress, SlotMove } from "../../src/model/placement.ts";
 
 export interface Roles {
   /** New flows are its business. */
@@ -7,6 +7,9 @@ export interface Roles {
   /** It may give out the slot's ports; undefined: nobody may. */
   readonly holder: string | undefined;
   readonly backup: string | undefined;
+  /** Of a slot in a move: who had it before, and how far the move is. */
+  readonly previous: string | undefined;
+  readonly phase: SlotMove["phase"] | undefined;
 }
 
 /** `gateway address/slot` → its roles. */
@@ -22,7 +25,9 @@ export function rolesIn(
       const move = moving.get(slot);
       const between = move?.phase === "clearing" ? undefined : nodes[move?.from ?? index];
       const holder = move && move.phase !== "settled" ? between : owner;
-      roles.set(`${gateway} ${address}/${slot}`, { owner, holder, backup: nodes[backups[slot] ?? -1] });
+      const backup = nodes[backups[slot] ?? -1];
+      const previous = nodes[move?.from ?? -1];
+      roles.set(`${gateway} ${address}/${slot}`, { owner, holder, backup, previous, phase: move?.phase });
     }
   }
   return roles;

@@ -72,7 +72,7 @@ export function watchRules(world: World): RuleBook {
   );
   const placed = (slots: Placed): void => {
     claims.placed(slots);
-    flows.placed(new Set([...slots.keys()].map((slot) => slot.slice(slot.indexOf(" ") + 1))));
+    flows.placed(new Map([...slots].map(([slot, roles]) => [slot.slice(slot.indexOf(" ") + 1), roles])));
   };
   void watchPlacements(world, add, contacts, placed);
   void watchConfigs(world, add);

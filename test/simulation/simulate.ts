@@ -10,7 +10,7 @@ import {
 } from "./faults.ts";
 import { rolesIn } from "./roles.ts";
 import { claimsOf, type RuleBook, type Violation, watchRules } from "./rules.ts";
-import { begin, CELL, type Mutation, openWorld, type World } from "./world.ts";
+import { begin, CELL, type ControllerSeat, type Mutation, openWorld, type World } from "./world.ts";
 
 export interface Life {
   readonly seed: number;
@@ -34,15 +34,23 @@ export function incidentsOf(seed: number): readonly Incident[] {
   return drawIncidents(seededRandom(seed), MACHINES);
 }
 
+export interface LifeOptions {
+  /** What happens, in place of what the seed draws. */
+  readonly incidents?: readonly Incident[];
+  readonly mutation?: Mutation;
+  readonly onControllerCall?: (world: World, controller: ControllerSeat) => void;
+}
+
 /** Lives through the schedule of a seed, or through these incidents with its luck. The same seed gives the same life. */
-export async function simulate(
-  seed: number,
-  options: { readonly incidents?: readonly Incident[]; readonly mutation?: Mutation } = {},
-): Promise<Life> {
+export async function simulate(seed: number, options: LifeOptions = {}): Promise<Life> {
   const random = seededRandom(seed);
   const drawn = drawIncidents(random, MACHINES);
-  const { incidents = drawn, mutation } = options;
-  const world = openWorld(random, { machines: MACHINES, ...(mutation ? { mutation } : {}) });
+  const { incidents = drawn, mutation, onControllerCall } = options;
+  const world: World = openWorld(random, {
+    machines: MACHINES,
+    ...(mutation ? { mutation } : {}),
+    ...(onControllerCall ? { onControllerCall: (controller) => onControllerCall(world, controller) } : {}),
+  });
   const rules = watchRules(world);
   await begin(world, mutation);
   const stop = (): boolean => {

@@ -7,6 +7,7 @@ import { API_VERSION } from "../../src/model/meta.ts";
 import { validateObject } from "../../src/model/validate.ts";
 import { openMemoryStore } from "../../src/store/memory-store.ts";
 import type { ObjectKey, Store } from "../../src/store/store.ts";
+import { interceptCalls } from "../../src/store/testing/intercepted-store.ts";
 import type { Random } from "../chaos/random.ts";
 import { lentBy } from "./flow-rule.ts";
 import type { Flow } from "./flows.ts";
@@ -53,13 +54,15 @@ export interface WorldOptions {
   readonly machines?: number;
   /** What is weakened to see whether anybody notices. */
   readonly mutation?: Mutation;
+  /** Told after each call of a controller has taken place in the store, before the controller hears of it. */
+  readonly onControllerCall?: (controller: ControllerSeat) => void;
 }
 
 /** `obey-mass-loss`: doubt is switched off. `mute-witnesses`: agents do not tell whom they see. `hasty-moves`: they tell of no flows that a move waits for. */
 export const MUTATIONS = ["obey-mass-loss", "mute-witnesses", "hasty-moves"] as const;
 export type Mutation = (typeof MUTATIONS)[number];
 
-export function openWorld(random: Random, { machines = 4, mutation }: WorldOptions): World {
+export function openWorld(random: Random, { machines = 4, mutation, onControllerCall }: WorldOptions): World {
   const time = virtualTime();
   const network = simNetwork(random);
   const server = time.process();
@@ -81,7 +84,9 @@ export function openWorld(random: Random, { machines = 4, mutation }: WorldOptio
     ended: ending.signal,
     end: () => ending.abort(),
     machines: [...byName.values()],
-    controllers: ["control1", "control2"].map((place) => controllerSeat(place, store, time, network)),
+    controllers: ["control1", "control2"].map((place) =>
+      controllerSeat(place, store, time, network, onControllerCall),
+    ),
     declare: (kind, name, change) => void declare(store, kind, name, change),
     watch: (look) => void looks.push(look),
     looks: () => looks,
@@ -114,23 +119,33 @@ export function declareGateway(
   }));
 }
 
-function controllerSeat(place: string, store: Store, time: VirtualTime, network: Network): ControllerSeat {
+function controllerSeat(
+  place: string,
+  store: Store,
+  time: VirtualTime,
+  network: Network,
+  onCall: WorldOptions["onControllerCall"],
+): ControllerSeat {
   let process: SimProcess | undefined;
   let starts = 0;
-  return {
+  const told = onCall
+    ? interceptCalls(store, (work) => work().finally(() => process && onCall(seat)))
+    : store;
+  const seat: ControllerSeat = {
     place,
     process: () => process,
     start: () => {
       if (process) return;
       process = time.process();
       starts++;
-      openController(process, remoteStore(store, place, process, network), `${place}-${starts}`);
+      openController(process, remoteStore(told, place, process, network), `${place}-${starts}`);
     },
     kill: () => {
       process?.kill();
       process = undefined;
     },
   };
+  return seat;
 }
 
 function openController({ clock }: SimProcess, store: Store, holder: string): Controller {
