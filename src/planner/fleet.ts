@@ -68,10 +68,10 @@ function isLeaving(node: GatewayNode, state: MemberState | undefined): boolean {
 }
 
 /**
- * Builds the fleet of a cell out of its nodes (in any order). If no node is eligible, those that are neither drained nor without
- * weight hold what they have: news that nobody is left is no reason to take slots from anyone (fail static). And as long as there are such
- * nodes, one that leaves holds what it has, too: somebody may soon be able to take it over (make before break). Returns
- * `before` itself when nothing that matters has changed.
+ * Builds the fleet of a cell out of its nodes (in any order). If no node is eligible, all hold what they
+ * have: news that nobody is left is no reason to take slots from anyone (fail static), and from a node that is drained somebody may soon be able to
+ * take them over (make before break). Only when none is left that its operator wants to own slots, drained nodes own none. Returns `before` itself
+ * when nothing that matters has changed.
  */
 export function buildFleet(
   cell: string,
@@ -81,12 +81,9 @@ export function buildFleet(
 ): Fleet {
   const sorted = declared.toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   const standings = sorted.map((node) => standingOf(node, members.get(node.metadata.name)));
-  const stranded = !standings.includes("eligible");
-  const hasHopes = sorted.some(isWanted);
+  const stranded = !standings.includes("eligible") && sorted.some(isWanted);
   const zoneIndex = indexZones(sorted);
   const nodes = sorted.map((node, i) => {
-    const leaving = isLeaving(node, members.get(node.metadata.name));
-    const holds = stranded && hasHopes && (isWanted(node) || leaving);
     const fresh: FleetNode = {
       name: node.metadata.name,
       address: node.spec.address,
@@ -94,8 +91,8 @@ export function buildFleet(
       routing: node.spec.routing,
       zone: zoneIndex.get(zoneName(node))!,
       weight: node.spec.weight,
-      standing: holds ? "holding" : standings[i]!,
-      leaving,
+      standing: stranded ? "holding" : standings[i]!,
+      leaving: isLeaving(node, members.get(node.metadata.name)),
       hash: hashText(node.metadata.name),
     };
     const known = before?.byName.get(fresh.name);

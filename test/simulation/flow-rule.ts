@@ -1,6 +1,6 @@
 /** The rule of flows: no planned move and no failure of the control plane drops a packet of an established flow (docs/simulation.md). */
 import type { DataplaneStatus } from "../../src/dataplane/dataplane.ts";
-import { type Owner, placeOfSlot, type SlotName } from "../../src/dataplane/model/state.ts";
+import { holdsSlot, type Owner, placeOfSlot, type SlotName } from "../../src/dataplane/model/state.ts";
 import { beginning, describeFlow, type Fleet, type Flow, type Hop, textOf, troubleOf } from "./flows.ts";
 import type { Machine } from "./machine.ts";
 import type { Network } from "./network.ts";
@@ -23,6 +23,10 @@ export interface FlowWatchOptions {
   readonly now: () => number;
   /** Whether packets from outside the fleet get to the machine and back. */
   readonly forwards: (machine: Machine) => boolean;
+  /** Whether nobody has heard of the machine for so long that it may count as lost: what it has lent others then take for theirs. */
+  readonly mayBeLost: (machine: Machine) => boolean;
+  /** Whether the gateway of a slot, `address/number`, is rolled out for good: one that is new may be set aside again. */
+  readonly serves: (slot: string) => boolean;
 }
 
 /** How long flows live, one after the other, in milliseconds. */
@@ -57,8 +61,9 @@ export function watchFlows(options: FlowWatchOptions, flows: Set<Flow>): FlowWat
       unknownSince.delete(flow);
       return undefined;
     }
-    if (flow.bornAt < calmAt) {
-      if (!flow.home.model() || trouble.includes("has cut it")) flows.delete(flow);
+    if (flow.bornAt < calmAt || options.mayBeLost(flow.home)) {
+      const model = flow.home.model();
+      if (!model || !holdsSlot(model, flow.ports)) flows.delete(flow);
       return undefined;
     }
     if (!isKnown(flow.slot) || !isKnown(flow.ports)) {
@@ -73,7 +78,8 @@ export function watchFlows(options: FlowWatchOptions, flows: Set<Flow>): FlowWat
       refresh();
       for (const flow of flows) if (flow.endsAt <= now()) flows.delete(flow);
       for (const slot of slotsOf(fleet)) {
-        if (!slots.has(textOf(slot)) || !isKnown(slot)) continue;
+        const text = textOf(slot);
+        if (!slots.has(text) || !options.serves(text) || !isKnown(slot)) continue;
         const entries = [...fleet.values()];
         const begun = beginning(slot, entries[births % entries.length]!, fleet, network);
         if (!begun || hasLike(flows, slot, begun.home)) continue;

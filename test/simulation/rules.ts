@@ -61,18 +61,28 @@ export function watchRules(world: World): RuleBook {
   const contacts = watchContacts(world);
   const said = watchSayings(world);
   const claims = watchClaims(world, add, calmForMs, contacts, said);
+  /** `address/number` of a slot → the name of its gateway. */
+  const gatewayOf = new Map<string, string>();
   const flows = watchFlows(
     {
       machines: world.machines,
       network: world.network,
       now: world.time.now,
       forwards: (machine) => forwards(world, machine),
+      mayBeLost: ({ name }) => world.time.now() - (contacts.silentAt(name) ?? -RECOVERY_MS) < RECOVERY_MS,
+      serves: (slot) => said.serves(`${gatewayOf.get(slot)} `),
     },
     world.flows,
   );
   const placed = (slots: Placed): void => {
     claims.placed(slots);
-    flows.placed(new Map([...slots].map(([slot, roles]) => [slot.slice(slot.indexOf(" ") + 1), roles])));
+    const placedRoles = new Map<string, Roles>();
+    for (const [key, roles] of slots) {
+      const [gateway = "", slot = ""] = key.split(" ");
+      gatewayOf.set(slot, gateway);
+      placedRoles.set(slot, roles);
+    }
+    flows.placed(placedRoles);
   };
   void watchPlacements(world, add, contacts, placed);
   void watchConfigs(world, add);
@@ -104,6 +114,8 @@ interface Contacts {
   inTouch(name: string): boolean;
   /** For how long its agent has not run, or has been cut off from the store. */
   awayForMs(name: string): number;
+  /** When it was last away for so long that its silence was noticed; undefined: never. */
+  silentAt(name: string): number | undefined;
   /** Since when somebody in touch has seen it without a break; undefined: nobody does. */
   seenSince(name: string): number | undefined;
   /** For how long its agent has run, on a network that loses nothing. */
@@ -117,6 +129,7 @@ function watchContacts(world: World): Contacts {
   const seenSince = new Map<string, number>();
   const steadySince = new Map<string, number>();
   const awaySince = new Map<string, number>();
+  const silentAt = new Map<string, number>();
   const runs = ({ agent }: Machine): boolean => (agent()?.running() ?? false) && network.isCalm();
   const isConnected = ({ name }: Machine): boolean =>
     network.reaches(name, STORE) && network.reaches(STORE, name);
@@ -137,6 +150,9 @@ function watchContacts(world: World): Contacts {
       for (const machine of machines) {
         note(touchedSince, machine.name, hearsStore(machine));
         note(awaySince, machine.name, isAway(machine));
+        const away = awaySince.get(machine.name);
+        if (away !== undefined && time.now() - away >= TTL_SECONDS * 1000)
+          silentAt.set(machine.name, time.now());
         note(steadySince, machine.name, runs(machine) && machine.programmed() !== undefined);
       }
       for (const machine of machines) {
@@ -146,6 +162,7 @@ function watchContacts(world: World): Contacts {
     },
     inTouch: (name) => touchedSince.has(name),
     awayForMs: (name) => time.now() - (awaySince.get(name) ?? time.now()),
+    silentAt: (name) => silentAt.get(name),
     seenSince: (name) => seenSince.get(name),
     steadyForMs: (name) => time.now() - (steadySince.get(name) ?? time.now()),
   };
