@@ -24,6 +24,8 @@ export interface Waiting {
   readonly held: readonly (Buffer | undefined)[];
   /** So many numbers have been released. */
   readonly released: number;
+  /** The first has come: what comes now goes after those that are being released. */
+  readonly isReleased: boolean;
 }
 
 const DIRECTIONS: readonly Direction[] = ["outbound", "inbound"];
@@ -57,7 +59,9 @@ const heldIn = (waiting: Iterable<Waiting>): number =>
 export interface Held {
   readonly state: State;
   /** Why it was not held. */
-  readonly drop: DropCounter | undefined;
+  readonly drop?: DropCounter;
+  /** It is not held, but goes on at once to where it is taken up again. */
+  readonly again?: Buffer;
 }
 
 /** Holds a later fragment whose first has not come. */
@@ -76,14 +80,21 @@ export function hold(state: State, frame: Buffer, ip: Ipv4View, label: Label, no
     deadline: now + FRAGMENT_LIFETIME_MS,
     held: [],
     released: 0,
+    isReleased: false,
   };
   if (waiting.held.length >= HELD_OF_DATAGRAM) return full;
   const room = heldIn(all) < MAX_HELD;
-  const next = room ? labelled(frame.subarray(0, bytes), label) : undefined;
-  return {
-    state: withWaiting(state, key, { ...waiting, held: [...waiting.held, next] }),
-    drop: room ? undefined : "drop_fragment_limit",
-  };
+  const isHeld = room && !waiting.isReleased;
+  const next = isHeld ? labelled(frame.subarray(0, bytes), label) : undefined;
+  const after = withWaiting(state, key, { ...waiting, held: [...waiting.held, next] });
+  if (!room) return { state: after, drop: "drop_fragment_limit" };
+  return isHeld ? { state: after } : { state: after, again: labelled(frame, label) };
+}
+
+/** The first fragment of a datagram that waits has come. */
+export function beginRelease(state: State, key: string): State | undefined {
+  const waiting = state.waiting.get(key);
+  return waiting && withWaiting(state, key, { ...waiting, isReleased: true });
 }
 
 function withWaiting(state: State, key: string, waiting: Waiting | undefined): State {

@@ -16,7 +16,7 @@ import {
   meetingNode,
   passPart,
 } from "./fragments.ts";
-import { HELD_MAC, hold, labelled, readLabel, releaseNext } from "./held-fragments.ts";
+import { beginRelease, HELD_MAC, hold, labelled, readLabel, releaseNext } from "./held-fragments.ts";
 import { admittedBy, answeredThrough, coveringMapping } from "./mappings.ts";
 import { turnOf, turnStandingDown, type WrapMark } from "./moves.ts";
 import { clampMss } from "./mss.ts";
@@ -187,9 +187,8 @@ function handleFragment(
   }
   const key = datagramKey(ip, direction, mark);
   if (!ip.laterFragment) {
-    return meets && !isAgain && state.waiting.has(key)
-      ? circulate(state, labelled(frame, here), [])
-      : handle(config, state, here);
+    const releasing = meets && !isAgain ? beginRelease(state, key) : undefined;
+    return releasing ? circulate(releasing, labelled(frame, here), []) : handle(config, state, here);
   }
   const datagram = state.datagrams.get(key);
   if (datagram) return follow(config, state, here, datagram);
@@ -197,6 +196,7 @@ function handleFragment(
   if (!isOurs) return mark === "direct" ? kernel(state, frame) : drop(state, "drop_bad_wrap");
   if (isAgain) return drop(state, "drop_fragment"); // Its first has come, and was dropped.
   const held = hold(state, frame, ip, here, here.now);
+  if (held.again) return circulate(held.state, held.again, []);
   return held.drop ? drop(held.state, held.drop) : kept(held.state, ["fragments_held"]);
 }
 
