@@ -146,7 +146,18 @@ export async function run(lab: Lab, host: string, ...argv: readonly string[]): P
 
 /** Waits until a condition holds; what `look` throws meanwhile counts as "not yet". */
 export async function until(what: string, look: () => Promise<boolean>, ms = PATIENCE_MS): Promise<void> {
-  await eventually(what, ms, async () => (await look()) || undefined);
+  let thrown: unknown;
+  const patient = async (): Promise<true | undefined> => {
+    try {
+      return (await look()) || undefined;
+    } catch (error) {
+      thrown = error;
+      return undefined;
+    }
+  };
+  await eventually(what, ms, patient).catch((late) => {
+    throw thrown ?? late;
+  });
 }
 
 /** Lets time go by in which nothing may happen: that something does not happen has no end to wait for. */
